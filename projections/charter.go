@@ -17,7 +17,8 @@ type Charter struct {
 	SigningKeys []events.PublicKey
 	Settings    map[string]string
 	Members     map[events.InstanceID]Member
-	ForeignKeys bool // a key of another form than Keyfleet's own has been seen: such keys are looked up too
+	ChangedAt   events.Seq // of the last event that changed any of this
+	ForeignKeys bool       // a key of another form than Keyfleet's own has been seen: such keys are looked up too
 }
 
 // Member is a verifier instance that has registered and not left.
@@ -34,29 +35,25 @@ type Member struct {
 }
 
 // Clone gives a copy that shares nothing that Evolve writes to.
-func (c *Charter) Clone() Charter {
-	d := *c
-	d.SigningKeys = slices.Clone(c.SigningKeys)
-	d.Settings = maps.Clone(c.Settings)
-	d.Members = maps.Clone(c.Members)
-	return d
-}
+func (c *Charter) Clone() Charter { return *c }
 
 // Evolve folds any event of the log in; those of keys and deployments change nothing but
-// ForeignKeys. The only error is ErrMisfit.
+// ForeignKeys. Maps and slices are replaced, never written to, so that a copy of a Charter stays as it
+// was. The only error is ErrMisfit.
 func (c *Charter) Evolve(e *events.Event, seq events.Seq, at events.Instant) error {
 	_, opens := e.Fact.(*events.LogOpened)
 	if opens != (seq == 1) {
 		return fmt.Errorf("%w: %s at Seq %d", ErrMisfit, e.Fact.Type(), seq)
 	}
+	changedBefore := c.ChangedAt
+	c.ChangedAt = seq
 	switch f := e.Fact.(type) {
 	case *events.LogOpened:
 		*c = Charter{
 			Incarnation: f.Incarnation,
 			Schema:      1,
 			SigningKeys: []events.PublicKey{f.SigningKey},
-			Settings:    map[string]string{},
-			Members:     map[events.InstanceID]Member{},
+			ChangedAt:   seq,
 		}
 	case *events.TermOpened:
 		if f.Term <= c.Term {
@@ -66,25 +63,46 @@ func (c *Charter) Evolve(e *events.Event, seq events.Seq, at events.Instant) err
 	case *events.SchemaRaised:
 		c.Schema = max(c.Schema, f.Schema)
 	case *events.SettingChanged:
-		c.Settings[f.Name] = f.Value
+		c.Settings = with(c.Settings, f.Name, f.Value)
 	case *events.SigningKeyAdded:
-		if !slices.Contains(c.SigningKeys, f.SigningKey) {
-			c.SigningKeys = append(c.SigningKeys, f.SigningKey)
-		}
+		c.SigningKeys = append(withoutKey(c.SigningKeys, f.SigningKey), f.SigningKey)
 	case *events.SigningKeyRetired:
-		c.SigningKeys = slices.DeleteFunc(c.SigningKeys, func(k events.PublicKey) bool { return k == f.SigningKey })
+		c.SigningKeys = withoutKey(c.SigningKeys, f.SigningKey)
 	case *events.VerifierRegistered:
-		c.Members[e.Instance()] = Member{
+		c.Members = with(c.Members, e.Instance(), Member{
 			Instance: e.Instance(), Verifier: f.Verifier, PoP: f.PoP,
 			Mode: f.Mode, ServeBound: f.ServeBound, Schema: f.Schema, Version: f.Version,
 			RegisteredAt: seq, Since: at,
-		}
+		})
 	case *events.VerifierLeft:
+		c.Members = maps.Clone(c.Members)
 		delete(c.Members, e.Instance())
-	case *events.Created:
-		c.ForeignKeys = c.ForeignKeys || f.Foreign
-	case *events.Rotated:
-		c.ForeignKeys = c.ForeignKeys || f.Foreign
+	default:
+		c.ChangedAt = changedBefore
+		if isForeign(e.Fact) && !c.ForeignKeys {
+			c.ForeignKeys, c.ChangedAt = true, seq
+		}
 	}
 	return nil
+}
+
+func isForeign(f events.Fact) bool {
+	switch f := f.(type) {
+	case *events.Created:
+		return f.Foreign
+	case *events.Rotated:
+		return f.Foreign
+	}
+	return false
+}
+
+func with[K comparable, V any](m map[K]V, k K, v V) map[K]V {
+	grown := make(map[K]V, len(m)+1)
+	maps.Copy(grown, m)
+	grown[k] = v
+	return grown
+}
+
+func withoutKey(keys []events.PublicKey, gone events.PublicKey) []events.PublicKey {
+	return slices.DeleteFunc(slices.Clone(keys), func(k events.PublicKey) bool { return k == gone })
 }

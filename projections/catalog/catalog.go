@@ -1,0 +1,155 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
+)
+
+// Options of a catalog. The zero value is fit for production.
+type Options struct {
+	CacheBytes int64 // block cache; default 128 MiB
+	FS         vfs.FS
+	Log        *slog.Logger
+}
+
+// Catalog is safe for concurrent readers beside one writer.
+type Catalog struct {
+	db    *pebble.DB
+	state atomic.Pointer[state]
+}
+
+// state is what readers see together.
+type state struct {
+	position events.Position
+	charter  projections.Charter
+}
+
+// meta is stored beside the charter, which changes seldom.
+type meta struct {
+	Format   int
+	Position events.Position
+}
+
+// Open opens the catalog in dir, or begins an empty one there. One process may have it open at a time.
+func Open(dir string, opts Options) (*Catalog, error) {
+	if opts.FS == nil {
+		opts.FS = vfs.Default
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("open catalog: %w", err)
+		}
+	}
+	db, err := pebble.Open(dir, pebbleOptions(opts))
+	if err != nil {
+		return nil, fmt.Errorf("open catalog in %s: %w", dir, err)
+	}
+	c := &Catalog{db: db}
+	if err := c.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open catalog in %s: %w", dir, err), db.Close())
+	}
+	return c, nil
+}
+
+func pebbleOptions(opts Options) *pebble.Options {
+	if opts.CacheBytes == 0 {
+		opts.CacheBytes = 128 << 20
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &pebble.Options{
+		FS:                 opts.FS,
+		CacheSize:          opts.CacheBytes,
+		DisableWAL:         true, // the event log is the write-ahead log
+		FormatMajorVersion: pebble.FormatNewest,
+		MemTableSize:       16 << 20,
+		Logger:             pebbleLog{opts.Log},
+	}
+}
+
+// pebbleLog keeps Pebble's chatter for debugging.
+type pebbleLog struct{ log *slog.Logger }
+
+func (l pebbleLog) Infof(format string, args ...any) {
+	l.log.Debug("pebble: " + fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Error("pebble: " + fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	l.Errorf(format, args...)
+	panic("pebble cannot go on: " + fmt.Sprintf(format, args...))
+}
+
+func (c *Catalog) load() error {
+	m := meta{Format: format}
+	v := View{r: c.db}
+	if _, err := v.get(metaKey, &m); err != nil {
+		return err
+	}
+	if m.Format != format {
+		return fmt.Errorf("it is of format %d, this binary reads format %d: "+
+			"use the binary that wrote it, or remove the directory to rebuild it from the log", m.Format, format)
+	}
+	s := state{position: m.Position}
+	if _, err := v.get(charterKey, &s.charter); err != nil {
+		return err
+	}
+	c.state.Store(&s)
+	return nil
+}
+
+// Position is behind the last commit folded in.
+func (c *Catalog) Position() events.Position { return c.state.Load().position }
+
+// Read gives a view of the state at this moment. It must be released with Close.
+func (c *Catalog) Read() *Reader {
+	// State first: a commit in between makes the snapshot newer than the Position that it is answered with.
+	s := c.state.Load()
+	snapshot := c.db.NewSnapshot()
+	return &Reader{View: View{r: snapshot, charter: &s.charter}, Position: s.position, snapshot: snapshot}
+}
+
+// Reader is a View at a Position, or a little newer.
+type Reader struct {
+	View
+	Position events.Position
+	snapshot *pebble.Snapshot
+}
+
+// Close releases the reader.
+func (r *Reader) Close() error { return r.snapshot.Close() }
+
+// Apply folds entries of the log in, one atomic batch for each.
+func (c *Catalog) Apply(entries []events.Entry) error {
+	for _, e := range entries {
+		if err := c.apply(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Catalog) apply(e events.Entry) error {
+	t := c.Begin(e.Commit.First, e.StreamSeq, e.Commit.Time)
+	defer t.Discard()
+	if err := t.Fold(e.Commit.Events()...); err != nil {
+		return err
+	}
+	return t.Commit(e)
+}
+
+// Close flushes what is in memory, so that the next Open has less to fold in again.
+func (c *Catalog) Close() error {
+	return errors.Join(c.db.Flush(), c.db.Close())
+}

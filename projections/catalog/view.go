@@ -1,0 +1,282 @@
+package catalog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
+)
+
+// View reads one state of the catalog. Methods that find nothing return a zero value and no error;
+// every error is one of the disk.
+type View struct {
+	r       pebble.Reader
+	charter *projections.Charter
+}
+
+// Project is what the catalog knows of a project. The zero Project was never opened.
+type Project struct {
+	Name        string
+	OpenedAt    events.Instant
+	OpenedSeq   events.Seq
+	Keys        int // living ones
+	Deployments int
+}
+
+// Command is what is remembered of a command that took effect.
+type Command struct {
+	Request [16]byte   // see events.Admin
+	Seq     events.Seq // of its last event
+	Subject [16]byte   // the key or deployment that it was about
+}
+
+// DueKind says what falls due.
+type DueKind byte
+
+// What can fall due.
+const (
+	ExpiryDue DueKind = iota
+	GraceDue
+)
+
+// Due is one entry of the calendar.
+type Due struct {
+	At   events.Instant
+	Kind DueKind
+	Key  events.KeyID
+}
+
+// Charter is what the log says of itself. It must not be written to.
+func (v *View) Charter() *projections.Charter { return v.charter }
+
+// Key finds a key by its id.
+func (v *View) Key(id events.KeyID) (k projections.Key, err error) {
+	_, err = v.get(idKey(keySpace, id), &k)
+	return k, err
+}
+
+// KeyNamed finds a key by its name.
+func (v *View) KeyNamed(project, name string) (projections.Key, error) {
+	return v.keyAt(nameKey(keyNameSpace, project, name))
+}
+
+// KeyWithDigest finds the key whose secret, present or in its grace, has the digest.
+func (v *View) KeyWithDigest(d events.Digest) (projections.Key, error) {
+	return v.keyAt(digestKey(d))
+}
+
+func (v *View) keyAt(pointer []byte) (projections.Key, error) {
+	id, err := v.getID(pointer)
+	if err != nil || id == ([16]byte{}) {
+		return projections.Key{}, err
+	}
+	return v.Key(id)
+}
+
+// Deployment finds a deployment by its id.
+func (v *View) Deployment(id events.DeploymentID) (d projections.Deployment, err error) {
+	_, err = v.get(idKey(deploymentSpace, id), &d)
+	return d, err
+}
+
+// DeploymentNamed finds a deployment by its name.
+func (v *View) DeploymentNamed(project, name string) (projections.Deployment, error) {
+	return v.deploymentAt(nameKey(deploymentNames, project, name))
+}
+
+// DeploymentAtHost finds the deployment that a host name leads to.
+func (v *View) DeploymentAtHost(host string) (projections.Deployment, error) {
+	return v.deploymentAt(hostKey(host))
+}
+
+func (v *View) deploymentAt(pointer []byte) (projections.Deployment, error) {
+	id, err := v.getID(pointer)
+	if err != nil || id == ([16]byte{}) {
+		return projections.Deployment{}, err
+	}
+	return v.Deployment(id)
+}
+
+// Project finds a project by its name.
+func (v *View) Project(name string) (p Project, err error) {
+	_, err = v.get(projectKey(name), &p)
+	return p, err
+}
+
+// Projects are all there are, by name.
+func (v *View) Projects() ([]Project, error) {
+	var all []Project
+	err := v.scan([]byte{projectSpace}, func(_, value []byte) (bool, error) {
+		var p Project
+		err := unmarshal(value, &p)
+		all = append(all, p)
+		return true, err
+	})
+	return all, err
+}
+
+// Command finds a command that took effect, by the id that its actor gave it.
+func (v *View) Command(project, actor, id string) (c Command, found bool, err error) {
+	found, err = v.get(commandKey(project, actor, id), &c)
+	return c, found, err
+}
+
+// Order is by what a listing of keys is sorted.
+type Order byte
+
+// The orders.
+const (
+	ByName Order = iota
+	ByCreated
+	ByExpiry
+)
+
+// Keys calls yield with the project's keys in order, until it returns false.
+func (v *View) Keys(project string, by Order, descending bool, yield func(*projections.Key) (bool, error)) error {
+	space := map[Order]byte{ByName: keyNameSpace, ByCreated: keyCreatedSpace, ByExpiry: keyExpiringSpace}[by]
+	each := func(pointer, value []byte) (bool, error) {
+		id := value
+		if by != ByName {
+			id = pointer[len(pointer)-len(events.KeyID{}):]
+		}
+		k, err := v.Key(events.KeyID(id))
+		if err != nil {
+			return false, err
+		}
+		return yield(&k)
+	}
+	return v.walk(nameKey(space, project, ""), descending, each)
+}
+
+// Deployments calls yield with the project's deployments by name, until it returns false.
+func (v *View) Deployments(project string, descending bool, yield func(*projections.Deployment) (bool, error)) error {
+	return v.walk(nameKey(deploymentNames, project, ""), descending, func(_, value []byte) (bool, error) {
+		d, err := v.Deployment(events.DeploymentID(value))
+		if err != nil {
+			return false, err
+		}
+		return yield(&d)
+	})
+}
+
+// Attached calls yield with each key that is attached to the deployment, until it returns false.
+func (v *View) Attached(d events.DeploymentID, yield func(events.KeyID) (bool, error)) error {
+	return v.scan(idKey(attachmentSpace, d), func(key, _ []byte) (bool, error) {
+		return yield(events.KeyID(key[len(key)-len(events.KeyID{}):]))
+	})
+}
+
+// Due gives what falls due at or before now, the earliest first, at most limit of it.
+func (v *View) Due(now events.Instant, limit int) ([]Due, error) {
+	var due []Due
+	err := v.scan([]byte{dueSpace}, func(key, _ []byte) (bool, error) {
+		d := readDue(key)
+		if d.At > now || len(due) == limit {
+			return false, nil
+		}
+		due = append(due, d)
+		return true, nil
+	})
+	return due, err
+}
+
+// NextDue is the instant of the calendar's first entry, events.Never when it is empty.
+func (v *View) NextDue() (events.Instant, error) {
+	next := events.Never
+	err := v.scan([]byte{dueSpace}, func(key, _ []byte) (bool, error) {
+		next = readDue(key).At
+		return false, nil
+	})
+	return next, err
+}
+
+func readDue(key []byte) Due {
+	return Due{At: readInstant(key[1:9]), Kind: DueKind(key[9]), Key: events.KeyID(key[10:])}
+}
+
+// Place is where one of a key's events stands.
+type Place struct {
+	Seq       events.Seq
+	StreamSeq uint64 // of the commit that holds it
+}
+
+// History calls yield with the places of the key's events, the newest first, until it returns false.
+// It knows those of deleted keys too.
+func (v *View) History(id events.KeyID, yield func(Place) (bool, error)) error {
+	return v.walk(idKey(historySpace, id), true, func(key, value []byte) (bool, error) {
+		return yield(Place{
+			Seq:       events.Seq(binary.BigEndian.Uint64(key[17:])),
+			StreamSeq: binary.BigEndian.Uint64(value),
+		})
+	})
+}
+
+func (v *View) scan(prefix []byte, yield func(key, value []byte) (bool, error)) error {
+	return v.walk(prefix, false, yield)
+}
+
+func (v *View) walk(prefix []byte, backwards bool, yield func(key, value []byte) (bool, error)) error {
+	it, err := v.r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return fmt.Errorf("read catalog: %w", err)
+	}
+	step, valid := it.Next, it.First()
+	if backwards {
+		step, valid = it.Prev, it.Last()
+	}
+	for more := true; valid && more; valid = step() {
+		if more, err = yield(it.Key(), it.Value()); err != nil || !more {
+			break
+		}
+	}
+	return errors.Join(err, it.Error(), it.Close())
+}
+
+func (v *View) get(key []byte, into any) (bool, error) {
+	value, closer, err := v.r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read catalog: %w", err)
+	}
+	defer func() { _ = closer.Close() }()
+	return true, unmarshal(value, into)
+}
+
+func (v *View) getID(key []byte) (id [16]byte, err error) {
+	value, closer, err := v.r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return id, nil
+	}
+	if err != nil {
+		return id, fmt.Errorf("read catalog: %w", err)
+	}
+	copy(id[:], value)
+	return id, closer.Close()
+}
+
+func marshal(v any) ([]byte, error) {
+	enc := msgpack.GetEncoder()
+	defer msgpack.PutEncoder(enc)
+	var b strings.Builder
+	enc.Reset(&b)
+	enc.UseArrayEncodedStructs(true)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode catalog record: %w", err)
+	}
+	return []byte(b.String()), nil
+}
+
+func unmarshal(data []byte, into any) error {
+	if err := msgpack.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("catalog record: %w", err)
+	}
+	return nil
+}
