@@ -36,15 +36,23 @@ func (incarnationKind) prefix() string { return "inc_" }
 
 var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
-// NewID draws an id from crypto/rand.
-func NewID[K kind]() ID[K] {
-	var id ID[K]
+// NewID draws the bits of an id, of whatever kind it is assigned to, from crypto/rand.
+func NewID() [16]byte {
+	var id [16]byte
 	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails: it ends the process instead
 	return id
 }
 
-// ParseID reads the text form of an id. Each id has exactly one text.
-func ParseID[K kind](s string) (ID[K], error) {
+// ParseKeyID reads the text form of a key's id. Each id has exactly one text.
+func ParseKeyID(s string) (KeyID, error) { return parseID[keyKind](s) }
+
+// ParseDeploymentID is ParseKeyID for deployments.
+func ParseDeploymentID(s string) (DeploymentID, error) { return parseID[deploymentKind](s) }
+
+// ParseIncarnation is ParseKeyID for incarnations of the log.
+func ParseIncarnation(s string) (Incarnation, error) { return parseID[incarnationKind](s) }
+
+func parseID[K kind](s string) (ID[K], error) {
 	var id ID[K]
 	var k K
 	body, ok := strings.CutPrefix(s, k.prefix())
@@ -79,7 +87,7 @@ func (id *ID[K]) UnmarshalText(text []byte) error {
 		*id = ID[K]{}
 		return nil
 	}
-	parsed, err := ParseID[K](string(text))
+	parsed, err := parseID[K](string(text))
 	if err != nil {
 		return err
 	}
