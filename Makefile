@@ -1,0 +1,64 @@
+# `make` alone lists the targets: the text behind each `##` is its help.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+TOOLS    := bin/tools
+VERSION   = $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+TIMEOUT  ?= 15m
+FUZZTIME ?= 20s
+BENCH    ?= .
+COUNT    ?= 1
+
+.PHONY: help build run test check fuzz bench cover clean go tools tally
+
+help: ## list these targets
+	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+build: go ## build bin/keyfleet, static and stamped with its version
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/keyfleet ./cmd/keyfleet
+
+run: build ## build, then run a whole fleet on this machine: keyfleet dev
+	bin/keyfleet dev
+
+test: go tally ## run every test, after installing what the tests need
+	@.ci/needs
+	@$(TOOLS)/tally $$(.ci/needs race && echo -race) -shuffle=on -timeout=$(TIMEOUT) ./...
+
+check: go tools tally ## gofmt, go vet, linters, dead code, structure of the tree
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
+	go vet ./...
+	$(TOOLS)/staticcheck ./...
+	$(TOOLS)/golangci-lint run
+	@dead=$$($(TOOLS)/deadcode -test ./...); test -z "$$dead" || { echo "$$dead"; exit 1; }
+	go test -count=1 -run '^TestStructure' ./cmd/keyfleet
+	go -C .ci/tools vet ./tally
+	go -C .ci/tools test ./tally
+
+fuzz: go ## fuzz each target for FUZZTIME (20s)
+	@.ci/fuzz $(FUZZTIME)
+
+bench: go ## run the benchmarks that match BENCH, COUNT times, into bin/bench.txt
+	@mkdir -p bin
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee bin/bench.txt
+	@echo "Compare two such files with $(TOOLS)/benchstat OLD NEW; make tools builds it"
+
+cover: go ## measure what the tests reach, into bin/coverage.html
+	@mkdir -p bin
+	go test -timeout=$(TIMEOUT) -coverpkg=./... -coverprofile=bin/coverage.out ./...
+	@go tool cover -html=bin/coverage.out -o bin/coverage.html
+	@go tool cover -func=bin/coverage.out | tail -n 1
+
+clean: ## remove what the targets above have built
+	rm -rf bin
+
+go:
+	@command -v go >/dev/null || { echo "Keyfleet is built with Go 1.26 or newer: install it and put it on the PATH" >&2; exit 1; }
+
+# The linters and benchstat, at the versions pinned in .ci/tools/go.mod. Go
+# itself knows whether they are up to date, also after an upgrade of Go.
+tools: go
+	@go -C .ci/tools build -o ../../$(TOOLS)/ tool
+
+tally: go
+	@go -C .ci/tools build -o ../../$(TOOLS)/ ./tally
