@@ -1,0 +1,87 @@
+package keyindex
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
+)
+
+// Deployments are all that are registered at one position: immutable, in memory, for they are few beside
+// the keys.
+type Deployments struct {
+	byID   map[events.DeploymentID]*projections.Deployment
+	byName map[deploymentName]*projections.Deployment
+	byHost map[string]*projections.Deployment
+}
+
+type deploymentName struct{ project, name string }
+
+func noDeployments() *Deployments {
+	return &Deployments{
+		byID:   map[events.DeploymentID]*projections.Deployment{},
+		byName: map[deploymentName]*projections.Deployment{},
+		byHost: map[string]*projections.Deployment{},
+	}
+}
+
+// Named gives the deployment that bears the name now; nil if there is none.
+func (d *Deployments) Named(project, name string) *projections.Deployment {
+	return d.byName[deploymentName{project, name}]
+}
+
+// AtHost gives the deployment that is served under the host name; nil if there is none.
+func (d *Deployments) AtHost(host string) *projections.Deployment { return d.byHost[host] }
+
+// All gives every deployment, in no order.
+func (d *Deployments) All() iter.Seq[*projections.Deployment] { return maps.Values(d.byID) }
+
+func (d *Deployments) clone() *Deployments {
+	return &Deployments{byID: maps.Clone(d.byID), byName: maps.Clone(d.byName), byHost: maps.Clone(d.byHost)}
+}
+
+// evolve folds an event in. It may only be called on a clone that nobody reads yet.
+func (d *Deployments) evolve(e *events.Event, seq events.Seq, at events.Instant) error {
+	var next projections.Deployment
+	before := d.byID[e.Deployment()]
+	if before != nil {
+		next = *before
+	}
+	if err := next.Evolve(e, seq, at); err != nil {
+		return err
+	}
+	next.CreatedAt, next.Seq = 0, 0 // no check asks for them: not stored
+	if before != nil {
+		d.remove(before)
+	}
+	if !next.Exists() {
+		return nil
+	}
+	return d.add(&next)
+}
+
+func (d *Deployments) remove(gone *projections.Deployment) {
+	delete(d.byID, gone.ID)
+	delete(d.byName, deploymentName{gone.Project, gone.Name})
+	if gone.Host != "" {
+		delete(d.byHost, gone.Host)
+	}
+}
+
+// add refuses a second bearer of a name or a host: which of the two a caller means could only be guessed.
+func (d *Deployments) add(one *projections.Deployment) error {
+	name := deploymentName{one.Project, one.Name}
+	if other := d.byName[name]; other != nil {
+		return fmt.Errorf("%w: the name of deployment %s is that of %s", projections.ErrMisfit, one.ID, other.ID)
+	}
+	if other := d.byHost[one.Host]; other != nil {
+		return fmt.Errorf("%w: the host of deployment %s is that of %s", projections.ErrMisfit, one.ID, other.ID)
+	}
+	d.byID[one.ID], d.byName[name] = one, one
+	if one.Host != "" {
+		d.byHost[one.Host] = one
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package keyindex
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// The files of an index's directory.
+const (
+	formatFile  = "FORMAT"  // says what this directory is, in a line that people can read
+	corruptFile = "CORRUPT" // says that the store proved damaged, and how
+	lockFile    = "LOCK"
+	storeDir    = "pebble"
+)
+
+// directory is what surrounds the store: its lock, its format, and the mark of corruption.
+type directory struct {
+	fs     vfs.FS
+	path   string
+	log    *slog.Logger
+	hear   func(error)
+	lock   io.Closer
+	report sync.Once
+}
+
+func openDirectory(path string, opts Options) (*directory, error) {
+	d := &directory{fs: opts.FS, path: path, log: opts.Log, hear: opts.OnCorruption}
+	if err := d.fs.MkdirAll(path, 0o700); err != nil {
+		return nil, err
+	}
+	if err := d.identify(); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.lock, err = d.fs.Lock(d.file(lockFile)); err != nil {
+		return nil, fmt.Errorf("another verifier has it open; stop that one, or give another directory: %w", err)
+	}
+	if err := d.prepare(); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// identify refuses what is not an index of this format, before anything is written into it.
+func (d *directory) identify() error {
+	found, err := d.read(formatFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		names, err := d.fs.List(d.path)
+		if err == nil && slices.ContainsFunc(names, func(name string) bool { return name != lockFile }) {
+			return errors.New("the directory holds files, but no index; give an empty one")
+		}
+		return err
+	case err != nil:
+		return err
+	case string(found) == "":
+		return nil // the machine stopped between the file's creation and its first bytes
+	case string(found) != format:
+		return fmt.Errorf("it is a %.40q, this binary reads %q; use the binary that wrote it, "+
+			"or give another directory and the index is rebuilt from the log", found, format)
+	}
+	return nil
+}
+
+func (d *directory) prepare() error {
+	if d.fs == vfs.Default {
+		if err := os.Chmod(d.path, 0o700); err != nil { //nolint:gosec // G302: a directory is entered
+			return err
+		}
+	}
+	if found, err := d.read(formatFile); err != nil || len(found) == 0 {
+		if err := d.write(formatFile, format); err != nil {
+			return err
+		}
+	}
+	why, err := d.read(corruptFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d.log.Warn("the index was found corrupt: beginning an empty one", "dir", d.path, "error", string(why))
+	return d.empty()
+}
+
+// empty removes the store, and then the mark: stopped in between, it is done again.
+func (d *directory) empty() error {
+	if err := d.fs.RemoveAll(d.store()); err != nil {
+		return err
+	}
+	if err := d.fs.RemoveAll(d.file(corruptFile)); err != nil {
+		return err
+	}
+	return d.syncDir()
+}
+
+// reportCorruption marks the directory, so that the next Open begins empty, and tells the owner, once.
+func (d *directory) reportCorruption(damage error) {
+	d.report.Do(func() {
+		err := d.write(corruptFile, damage.Error()+"\n")
+		d.log.Error("the index is corrupt: it will be rebuilt from the log at the next start",
+			"dir", d.path, "error", damage, "marked", err == nil)
+		if d.hear != nil {
+			d.hear(damage)
+		}
+	})
+}
+
+func (d *directory) close() error { return d.lock.Close() }
+
+func (d *directory) store() string           { return d.file(storeDir) }
+func (d *directory) file(name string) string { return d.fs.PathJoin(d.path, name) }
+
+func (d *directory) read(name string) (content []byte, err error) {
+	f, err := d.fs.Open(d.file(name))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return io.ReadAll(io.LimitReader(f, 4096))
+}
+
+// write makes the file durable before it returns.
+func (d *directory) write(name, content string) error {
+	f, err := d.fs.Create(d.file(name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte(content))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return d.syncDir()
+}
+
+func (d *directory) syncDir() error {
+	f, err := d.fs.OpenDir(d.path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,261 @@
+package keyindex
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
+)
+
+// Options of an index. The zero value is fit for production.
+type Options struct {
+	CacheBytes    int64  // block cache; default 256 MiB
+	MemTableBytes uint64 // default 2 MiB: reads slow down with what stands in it
+	Log           *slog.Logger
+	// OnCorruption hears, once, that what is stored proved damaged. The next Open begins empty. It is
+	// called where the damage is met, on a reader's path too, and must not block.
+	OnCorruption func(error)
+	FS           vfs.FS // default: the operating system's
+}
+
+// ErrClosed is returned by reads after Close.
+var ErrClosed = errors.New("the index is closed")
+
+// Index is safe for concurrent readers beside one writer.
+type Index struct {
+	dir   *directory
+	db    *pebble.DB
+	cache *pebble.Cache
+	view  atomic.Pointer[view]
+
+	apply   sync.Mutex   // one writer at a time
+	closing sync.RWMutex // held for writing by Close alone
+	closed  bool
+}
+
+// view is what readers see together, beside the keys, which are at least as new.
+type view struct {
+	position    events.Position
+	charter     *projections.Charter
+	deployments *Deployments
+}
+
+// Open opens the index in dir, or begins an empty one there, with mode 0700. One process may have it open
+// at a time. A directory that holds anything else, or that a newer binary wrote, is refused and left as it
+// is; one that was found corrupt begins empty.
+func Open(dir string, opts Options) (*Index, error) {
+	idx, err := open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open index in %s: %w", dir, err)
+	}
+	return idx, nil
+}
+
+func open(dir string, opts Options) (*Index, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.FS == nil {
+		opts.FS = vfs.Default
+	}
+	d, err := openDirectory(dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	idx, err := openStore(d, opts)
+	if pebble.IsCorruptionError(err) || errors.Is(err, errRecord) {
+		opts.Log.Error("the index is corrupt: beginning an empty one", "dir", dir, "error", err)
+		if err = d.empty(); err == nil {
+			idx, err = openStore(d, opts)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return idx, nil
+}
+
+func openStore(d *directory, opts Options) (*Index, error) {
+	idx := &Index{dir: d}
+	options := pebbleOptions(opts, d.reportCorruption)
+	idx.cache = options.Cache
+	var err error
+	if idx.db, err = pebble.Open(d.store(), options); err != nil {
+		idx.cache.Unref()
+		return nil, err
+	}
+	if err := idx.load(); err != nil {
+		err = errors.Join(err, idx.db.Close())
+		idx.cache.Unref()
+		return nil, err
+	}
+	return idx, nil
+}
+
+// load reads what readers find in memory.
+func (idx *Index) load() error {
+	v := view{charter: &projections.Charter{}, deployments: noDeployments()}
+	_, err := get(idx.db, positionKey, func(value []byte) (err error) {
+		v.position, err = decodePosition(value)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = get(idx.db, charterKey, func(value []byte) error {
+		charter, err := decodeCharter(value)
+		v.charter = &charter
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if v.charter.Schema > events.Schema {
+		return fmt.Errorf("%w: it was written from a log of schema %d, this binary understands schema %d",
+			events.ErrUnknownSchema, v.charter.Schema, events.Schema)
+	}
+	if err := loadDeployments(idx.db, v.deployments); err != nil {
+		return err
+	}
+	idx.view.Store(&v)
+	return nil
+}
+
+func loadDeployments(db *pebble.DB, into *Deployments) (err error) {
+	iter, err := db.NewIter(&pebble.IterOptions{
+		LowerBound: []byte{deploymentSpace}, UpperBound: []byte{deploymentSpace + 1},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	for ok := iter.First(); ok; ok = iter.Next() {
+		d, err := decodeDeployment(iter.Value())
+		if err != nil {
+			return err
+		}
+		if err := into.add(&d); err != nil {
+			return fmt.Errorf("%w: %w", errRecord, err)
+		}
+	}
+	return iter.Error()
+}
+
+// Position is behind the last entry applied. Reads that begin after it was read see at least that much.
+func (idx *Index) Position() events.Position { return idx.view.Load().position }
+
+// Charter is what the log says of itself up to Position. It must not be changed.
+func (idx *Index) Charter() *projections.Charter { return idx.view.Load().charter }
+
+// Deployments are those registered at Position.
+func (idx *Index) Deployments() *Deployments { return idx.view.Load().deployments }
+
+// Find gives the edge part of the key whose secret, present or in its grace, has the digest; the zero
+// Key if there is none. Whether the key opens anything is for projections.Allow to say.
+func (idx *Index) Find(digest events.Digest) (projections.Key, error) {
+	idx.closing.RLock()
+	defer idx.closing.RUnlock()
+	if idx.closed {
+		return projections.Key{}, ErrClosed
+	}
+	k, err := find(idx.db, digest)
+	return k, idx.noteDamage(err)
+}
+
+// noteDamage reports records that Pebble's checksums hold for sound and that are not. What Pebble itself
+// finds, it reports itself.
+func (idx *Index) noteDamage(err error) error {
+	if errors.Is(err, errRecord) {
+		idx.dir.reportCorruption(err)
+	}
+	return err
+}
+
+// Apply folds entries in, in one batch: all of it or nothing. It stays in memory until Pebble writes it to
+// disk of its own accord, or until Close: after a crash the log is read again from the Position then found.
+func (idx *Index) Apply(entries []events.Entry) error {
+	idx.apply.Lock()
+	defer idx.apply.Unlock()
+	idx.closing.RLock()
+	defer idx.closing.RUnlock()
+	if idx.closed {
+		return ErrClosed
+	}
+	c := newChange(idx.db, idx.view.Load())
+	for _, entry := range entries {
+		if err := c.fold(entry); err != nil {
+			return idx.noteDamage(err)
+		}
+	}
+	batch := idx.db.NewBatch()
+	defer func() { _ = batch.Close() }()
+	if err := c.write(batch); err != nil {
+		return err
+	}
+	if err := batch.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	idx.view.Store(c.result()) // last: whoever reads the position finds the keys
+	return nil
+}
+
+// Close makes what was applied durable. Reads and Apply return ErrClosed from then on.
+func (idx *Index) Close() error {
+	idx.closing.Lock()
+	defer idx.closing.Unlock()
+	if idx.closed {
+		return nil
+	}
+	idx.closed = true
+	err := errors.Join(idx.db.Flush(), idx.db.Close())
+	idx.cache.Unref()
+	return errors.Join(err, idx.dir.close())
+}
+
+// find gives the key that a digest leads to, by an alias if need be.
+func find(db *pebble.DB, digest events.Digest) (projections.Key, error) {
+	k, alias, err := entryAt(db, digest)
+	if err != nil || alias.IsZero() {
+		return k, err
+	}
+	return findCurrent(db, alias)
+}
+
+// findCurrent gives the key that has the digest now. An alias may lead nowhere when the key was rotated or
+// deleted between two reads.
+func findCurrent(db *pebble.DB, digest events.Digest) (projections.Key, error) {
+	k, _, err := entryAt(db, digest)
+	return k, err
+}
+
+func entryAt(db *pebble.DB, digest events.Digest) (k projections.Key, alias events.Digest, err error) {
+	_, err = get(db, digestKey(digest), func(value []byte) (err error) {
+		k, alias, err = decodeEntry(value)
+		if err == nil && k.Exists() && k.Digest != digest {
+			err = fmt.Errorf("%w: %s stands under another digest than its own", errRecord, k.ID)
+		}
+		return err
+	})
+	return k, alias, err
+}
+
+// get shows read the value of key, which is not to be kept, and reports whether there is one.
+func get(db *pebble.DB, key []byte, read func(value []byte) error) (found bool, err error) {
+	value, closer, err := db.Get(key)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	defer func(c io.Closer) { err = errors.Join(err, c.Close()) }(closer)
+	return true, read(value)
+}

@@ -1,0 +1,75 @@
+package keyindex
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
+)
+
+const (
+	positionForm = 1
+	charterForm  = 1
+)
+
+func encodePosition(p events.Position) []byte {
+	b := slices.Concat([]byte{positionForm}, p.Incarnation[:], p.Chain[:])
+	for _, n := range []uint64{uint64(p.Seq), p.Term, uint64(p.Time), p.StreamSeq} {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return b
+}
+
+func decodePosition(data []byte) (events.Position, error) {
+	var p events.Position
+	r := reader{rest: data}
+	r.version(positionForm)
+	r.fill(p.Incarnation[:])
+	r.fill(p.Chain[:])
+	p.Seq, p.Term = events.Seq(r.uint64()), r.uint64()
+	p.Time, p.StreamSeq = events.Instant(r.uint64()), r.uint64()
+	return p, r.end()
+}
+
+// encodeCharter sorts what maps hold, so that equal charters are equal bytes. It changes seldom and no
+// check reads it, so that msgpack, which follows the fields that a charter has, is quick enough.
+func encodeCharter(c *projections.Charter) ([]byte, error) {
+	members := slices.SortedFunc(maps.Values(c.Members), func(a, b projections.Member) int {
+		return bytes.Compare(a.Instance[:], b.Instance[:])
+	})
+	rest := *c
+	rest.Members = nil
+	buf := bytes.NewBuffer([]byte{charterForm})
+	enc := msgpack.NewEncoder(buf)
+	enc.SetSortMapKeys(true)
+	if err := enc.EncodeMulti(&rest, members); err != nil {
+		return nil, fmt.Errorf("encode charter: %w", err)
+	}
+	return buf.Bytes(), nil
+}
+
+func decodeCharter(data []byte) (projections.Charter, error) {
+	var c projections.Charter
+	var members []projections.Member
+	r := reader{rest: data}
+	r.version(charterForm)
+	if r.err != nil {
+		return c, r.err
+	}
+	if err := msgpack.NewDecoder(bytes.NewReader(r.rest)).DecodeMulti(&c, &members); err != nil {
+		return projections.Charter{}, fmt.Errorf("%w: charter: %w", errRecord, err)
+	}
+	if len(members) > 0 {
+		c.Members = map[events.InstanceID]projections.Member{}
+	}
+	for _, m := range members {
+		c.Members[m.Instance] = m
+	}
+	return c, nil
+}

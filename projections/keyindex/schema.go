@@ -1,0 +1,25 @@
+package keyindex
+
+import "github.com/keyfleet/keyfleet/events"
+
+// format is the form of everything in the directory. It changes with the keys below, never with what is
+// only added.
+const format = "keyfleet keyindex 1\n"
+
+// The keys of the store: a letter, and what follows it.
+const (
+	charterSpace    = 'c'
+	deploymentSpace = 'd' // deployment id -> deployment
+	idSpace         = 'i' // key id -> the digest that the key has now
+	digestSpace     = 'k' // digest -> key, or an alias of the digest that the key has now
+	positionSpace   = 'p'
+)
+
+var (
+	charterKey  = []byte{charterSpace}
+	positionKey = []byte{positionSpace}
+)
+
+func deploymentKey(id events.DeploymentID) []byte { return append([]byte{deploymentSpace}, id[:]...) }
+func idKey(id events.KeyID) []byte                { return append([]byte{idSpace}, id[:]...) }
+func digestKey(d events.Digest) []byte            { return append([]byte{digestSpace}, d[:]...) }
