@@ -75,8 +75,11 @@ func (l *Log) settle(ctx context.Context, m *nats.Msg, e events.Entry) error {
 		// a read alone never settles it. Publishing them again does, since at most one attempt can find the
 		// stream's end where all of them expect it.
 		lost = lost || result == unknown
-		if errors.Is(err, nats.ErrConnectionClosed) || !pauseFor(ctx, pause) {
+		if errors.Is(err, nats.ErrConnectionClosed) {
 			return fmt.Errorf("append Seq %d: %w: %w", e.Commit.First, events.ErrOutcomeUnknown, err)
+		}
+		if !pauseFor(ctx, pause) {
+			return fmt.Errorf("append Seq %d: %w: %w (%w)", e.Commit.First, events.ErrOutcomeUnknown, ctx.Err(), err)
 		}
 	}
 }

@@ -1,0 +1,10 @@
+package eventlog
+
+import "time"
+
+// SetPatience makes tests short: how long a request may go unanswered, and how long a replicated stream may seem
+// rolled back.
+func (l *Log) SetPatience(attempt, rollback time.Duration) { l.attempt, l.patience = attempt, rollback }
+
+// Sequences gives the tests what reads a delivery's place.
+var Sequences = sequences
