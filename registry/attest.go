@@ -1,0 +1,61 @@
+package registry
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/clock"
+)
+
+// How far the registry's clock may be from the log servers' while it is trusted, and for how long one
+// comparison is good (rule CLOCK of docs/protocol.md).
+const (
+	clockTolerance = 2 * time.Second
+	attestedFor    = 10 * time.Second
+	attestEvery    = 3 * time.Second
+)
+
+// attestation is the last comparison of the registry's clock with the log servers'.
+type attestation struct {
+	clock clock.Clock
+
+	mu      sync.Mutex
+	wall    time.Time     // own clock when it was compared
+	elapsed time.Duration // and how long the machine was up then
+	offset  time.Duration // the servers' clock minus the own one
+	taken   bool
+}
+
+// compare asks the servers for their time once. An answer that took too long says nothing.
+func (a *attestation) compare(ctx context.Context, servers func(context.Context) (time.Time, error)) error {
+	wall, sent := a.clock.Now(), a.clock.Elapsed()
+	theirs, err := servers(ctx)
+	if err != nil {
+		return err
+	}
+	trip := a.clock.Elapsed() - sent
+	if trip > clockTolerance {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wall, a.elapsed, a.taken = wall, sent, true
+	a.offset = theirs.Sub(wall) - trip/2
+	return nil
+}
+
+// now is the instant up to which both clocks agree that time has come, if the own one can be trusted.
+// A step of the wall clock since the comparison ends that trust at once.
+func (a *attestation) now() (events.Instant, bool) {
+	wall, elapsed := a.clock.Now(), a.clock.Elapsed()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	since := elapsed - a.elapsed
+	stepped := (wall.Sub(a.wall) - since).Abs() > clockTolerance/4
+	if !a.taken || stepped || since > attestedFor || a.offset.Abs() > clockTolerance {
+		return 0, false
+	}
+	return events.InstantOf(wall.Add(min(0, a.offset))), true
+}

@@ -1,0 +1,37 @@
+package registry
+
+import "github.com/keyfleet/keyfleet/events"
+
+// Event is something that an operator may want to know of a Service: one of the types below. Logging
+// and metrics are listeners.
+type Event interface{ registryEvent() }
+
+type (
+	// TermOpened: this registry is the active one from here on.
+	TermOpened struct {
+		Term uint64
+		At   events.Position
+	}
+	// SteppedDown: it no longer is.
+	SteppedDown struct{ Cause error }
+	// Stalled: the log cannot be followed for now.
+	Stalled struct{ Cause error }
+	// Committed: a commit is durable.
+	Committed struct {
+		At       events.Position
+		Commands int // decided for it, refusals included
+		Events   int
+		Expired  int // of the events, those that record ends of lifetimes
+	}
+	// ClockDoubted: no ends of lifetimes are recorded until the registry's clock agrees with the log servers' again.
+	ClockDoubted struct{ Cause error }
+	// ClockTrusted ends that.
+	ClockTrusted struct{}
+)
+
+func (TermOpened) registryEvent()   {}
+func (SteppedDown) registryEvent()  {}
+func (Stalled) registryEvent()      {}
+func (Committed) registryEvent()    {}
+func (ClockDoubted) registryEvent() {}
+func (ClockTrusted) registryEvent() {}

@@ -1,0 +1,262 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/catalog"
+	"github.com/keyfleet/keyfleet/projections/history"
+)
+
+// query answers from what is durable, inside the self-lease.
+func (s *Service) query(ctx context.Context, c *Command) (any, error) {
+	r := s.catalog.Read()
+	reply, err := s.ask(ctx, r, c)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	if _, active := s.Active(); !active {
+		return nil, errStandby
+	}
+	return reply, nil
+}
+
+func (s *Service) ask(ctx context.Context, r *catalog.Reader, c *Command) (any, error) {
+	now := events.InstantOf(s.opts.Clock.Now())
+	switch c.Verb {
+	case KeyGet:
+		k, err := findKey(r, c.Project, c.Request.Key)
+		return replyKey(r, &k, now, err)
+	case KeyIdentify:
+		k, err := identify(r, c)
+		return replyKey(r, &k, now, err)
+	case KeyList:
+		return listKeys(r, c, now)
+	case KeyHistory:
+		return s.keyHistory(ctx, r, c)
+	case DeploymentGet:
+		return getDeployment(r, c)
+	case DeploymentList:
+		return listDeployments(r, c)
+	default:
+		return listProjects(r, c)
+	}
+}
+
+func replyKey(r *catalog.Reader, k *projections.Key, now events.Instant, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	view, err := viewKey(r, k, now)
+	return &KeyReply{KeyView: view}, err
+}
+
+func identify(r *catalog.Reader, c *Command) (projections.Key, error) {
+	digest, err := events.ParseDigest(c.Request.Digest)
+	if err != nil {
+		return projections.Key{}, refuseField("digest", "%v", err)
+	}
+	k, err := r.KeyWithDigest(digest)
+	if err == nil && k.Project != c.Project {
+		err = refuse(NotFound, "no living key of project %q has this digest; it may have been deleted, "+
+			"or belong to another project", c.Project)
+	}
+	return k, err
+}
+
+// page is the part of a listing that was asked for.
+type page struct {
+	offset, limit int
+	search        string
+	descending    bool
+	order         string
+	seen          int // that match
+}
+
+const usualLimit, greatestLimit = 100, 1000
+
+func pageOf(r *Request, orders ...string) (page, error) {
+	p := page{offset: r.Offset, limit: r.Limit, search: strings.ToLower(r.Search)}
+	if p.limit == 0 {
+		p.limit = usualLimit
+	}
+	if p.limit < 1 || p.limit > greatestLimit {
+		return p, refuseField("limit", "limit is 1 to %d, not %d", greatestLimit, p.limit)
+	}
+	if p.offset < 0 {
+		return p, refuseField("offset", "offset is 0 or more, not %d", p.offset)
+	}
+	p.order, p.descending = strings.CutPrefix(r.OrderBy, "-")
+	if p.order == "" {
+		p.order = orders[0]
+	}
+	if !slices.Contains(orders, p.order) {
+		return p, refuseField("order_by", "order_by is one of %s, with a - before it for the other way round",
+			strings.Join(orders, ", "))
+	}
+	return p, nil
+}
+
+// take counts something and reports whether it is on the page.
+func (p *page) take(texts ...string) bool {
+	match := p.search == "" || slices.ContainsFunc(texts, func(t string) bool {
+		return strings.Contains(strings.ToLower(t), p.search)
+	})
+	if !match {
+		return false
+	}
+	p.seen++
+	return p.seen > p.offset && p.seen <= p.offset+p.limit
+}
+
+// full reports whether nothing further can be on the page. Without a search, what follows need not be
+// looked at: the project's own count tells how many there are.
+func (p *page) full() bool { return p.search == "" && p.seen >= p.offset+p.limit }
+
+func (p *page) count(all int) int {
+	if p.search == "" {
+		return all
+	}
+	return p.seen
+}
+
+func listKeys(r *catalog.Reader, c *Command, now events.Instant) (any, error) {
+	p, err := pageOf(&c.Request, "name", "created_at", "expires_at")
+	if err != nil {
+		return nil, err
+	}
+	orders := map[string]catalog.Order{"name": catalog.ByName, "created_at": catalog.ByCreated, "expires_at": catalog.ByExpiry}
+	list := &KeyPage{Results: []KeyView{}, Seq: r.Position.Seq}
+	err = r.Keys(c.Project, orders[p.order], p.descending, func(k *projections.Key) (bool, error) {
+		if !p.take(k.Name, k.Description, k.Hint, k.ID.String()) {
+			return !p.full(), nil
+		}
+		view, err := viewKey(r, k, now)
+		list.Results = append(list.Results, view)
+		return !p.full(), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	project, err := r.Project(c.Project)
+	list.Count = p.count(project.Keys)
+	return list, err
+}
+
+func getDeployment(r *catalog.Reader, c *Command) (any, error) {
+	d, err := findDeployment(r, c.Project, c.Request.Name)
+	if err != nil {
+		return nil, err
+	}
+	view := viewDeployment(&d)
+	err = r.Attached(d.ID, func(id events.KeyID) (bool, error) {
+		k, err := r.Key(id)
+		view.Keys = append(view.Keys, k.Name)
+		return true, err
+	})
+	slices.Sort(view.Keys)
+	return &DeploymentReply{DeploymentView: view}, err
+}
+
+func listDeployments(r *catalog.Reader, c *Command) (any, error) {
+	p, err := pageOf(&c.Request, "name")
+	if err != nil {
+		return nil, err
+	}
+	list := &DeploymentPage{Results: []DeploymentView{}, Seq: r.Position.Seq}
+	err = r.Deployments(c.Project, p.descending, func(d *projections.Deployment) (bool, error) {
+		if p.take(d.Name, d.Host, d.Upstream) {
+			list.Results = append(list.Results, viewDeployment(d))
+		}
+		return !p.full(), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	project, err := r.Project(c.Project)
+	list.Count = p.count(project.Deployments)
+	return list, err
+}
+
+// listProjects shows only the project itself to actors of a project: the permission that let
+// them in is one for that project. Actors of the system's own project see all.
+func listProjects(r *catalog.Reader, c *Command) (any, error) {
+	p, err := pageOf(&c.Request, "name")
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.Projects()
+	if err != nil {
+		return nil, err
+	}
+	if p.descending {
+		slices.Reverse(all)
+	}
+	list := &ProjectPage{Results: []ProjectView{}, Seq: r.Position.Seq}
+	for _, project := range all {
+		visible := project.Name == c.Project || c.Project == AdminProject
+		if visible && p.take(project.Name) {
+			list.Results = append(list.Results, ProjectView{
+				Name: project.Name, CreatedAt: project.OpenedAt, Keys: project.Keys, Deployments: project.Deployments,
+			})
+		}
+	}
+	list.Count = p.seen
+	return list, nil
+}
+
+// keyHistory reads the key's events from the log itself. A deleted key is found by its id.
+func (s *Service) keyHistory(ctx context.Context, r *catalog.Reader, c *Command) (any, error) {
+	p, err := pageOf(&Request{Limit: c.Request.Limit, Offset: c.Request.Offset}, "seq")
+	if err != nil {
+		return nil, err
+	}
+	id, err := events.ParseKeyID(c.Request.Key)
+	if err != nil {
+		k, err := findKey(r, c.Project, c.Request.Key)
+		if err != nil {
+			return nil, err
+		}
+		id = k.ID
+	}
+	list := &HistoryPage{Results: []history.Entry{}, Seq: r.Position.Seq}
+	var newest history.Entry
+	err = r.History(id, func(at catalog.Place) (more bool, err error) {
+		onPage := p.take()
+		if !onPage && p.seen > 1 {
+			return true, nil
+		}
+		entry, err := s.tell(ctx, at)
+		if p.seen == 1 {
+			newest = entry
+		}
+		if onPage {
+			list.Results = append(list.Results, entry)
+		}
+		return newest.Project == c.Project, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if newest.Project != c.Project {
+		return nil, refuse(NotFound, "there never was a key %q in project %q", c.Request.Key, c.Project)
+	}
+	list.Count = p.seen
+	return list, nil
+}
+
+func (s *Service) tell(ctx context.Context, at catalog.Place) (history.Entry, error) {
+	e, err := s.log.Read(ctx, at.StreamSeq)
+	if err != nil {
+		return history.Entry{}, err
+	}
+	i := int(at.Seq - e.Commit.First)
+	if at.Seq < e.Commit.First || i >= len(e.Commit.Events()) {
+		return history.Entry{}, errors.New("the log and the catalog disagree about where an event stands")
+	}
+	return history.Describe(&e.Commit.Events()[i], at.Seq, e.Commit.Time, nil)
+}

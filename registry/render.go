@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"strings"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/catalog"
+)
+
+// subject is what a command was about, as it was before: what a deletion answers with.
+type subject struct {
+	key        projections.Key
+	deployment projections.Deployment
+}
+
+func subjectBefore(s State, c *call) (was subject, err error) {
+	switch c.cmd.Verb {
+	case KeyDelete:
+		was.key, err = keyAt(s, c.cmd.Project, c.cmd.Request.Key)
+	case DeploymentRemove:
+		was.deployment, err = deploymentAt(s, c.cmd.Project, c.cmd.Request.Name)
+	}
+	return was, err
+}
+
+// render makes the reply to an accepted command. last is the Seq of the commit's newest event: of the
+// command's own, if it has any.
+func render(v *catalog.Txn, c *call, out Outcome, was subject, last events.Seq, now events.Instant) (any, error) {
+	a := Answer{Confirmation: &Confirmation{State: WaitRecorded}}
+	if out.Replayed {
+		a.Replayed = true
+		a.Note = "this command id took effect before; nothing happened now"
+	}
+	seq := out.Seq
+	if len(out.Events) > 0 {
+		seq = last
+	}
+	if strings.HasPrefix(string(c.cmd.Verb), "deployment.") {
+		return renderDeployment(v, out, was.deployment, a, seq)
+	}
+	return renderKey(v, c, out, was.key, a, seq, now)
+}
+
+func renderKey(v *catalog.Txn, c *call, out Outcome, was projections.Key, a Answer, seq events.Seq, now events.Instant) (any, error) {
+	k, err := v.Key(out.Subject)
+	if err != nil {
+		return nil, err
+	}
+	deleted := !k.Exists()
+	if deleted {
+		k = was
+		k.ID = out.Subject
+	}
+	view, err := viewKey(v, &k, now)
+	if err != nil {
+		return nil, err
+	}
+	if deleted {
+		view.Status = Deleted
+	}
+	if seq > 0 {
+		view.Seq = seq
+	}
+	reply := &KeyReply{KeyView: view, Answer: a}
+	if len(out.Events) > 0 {
+		reply.Secret = c.secret.Reveal()
+	} else if out.Replayed && c.secret.Reveal() != "" {
+		reply.Note += "; the secret was shown then, and is not known any more: rotate the key if it is lost"
+	}
+	return reply, nil
+}
+
+func renderDeployment(v *catalog.Txn, out Outcome, was projections.Deployment, a Answer, seq events.Seq) (any, error) {
+	d, err := v.Deployment(out.Subject)
+	if err != nil {
+		return nil, err
+	}
+	if !d.Exists() {
+		d = was
+		d.ID = out.Subject
+	}
+	view := viewDeployment(&d)
+	if seq > 0 {
+		view.Seq = seq
+	}
+	return &DeploymentReply{DeploymentView: view, Answer: a}, nil
+}

@@ -1,0 +1,217 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/apikey"
+	"github.com/keyfleet/keyfleet/events/clock"
+	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/catalog"
+)
+
+// Log is the event log. Package eventlog keeps it on JetStream.
+type Log interface {
+	projections.Source
+	// Append makes c durable as the very next commit behind after, or says that it did not
+	// (events.ErrConflict) or that it cannot know (events.ErrOutcomeUnknown, once ctx has ended).
+	Append(ctx context.Context, after events.Position, c *events.Commit) (events.Entry, error)
+	// Read gives the commit at a stream sequence.
+	Read(ctx context.Context, streamSeq uint64) (events.Entry, error)
+	// Last gives the newest commit, never an older one than was durable when it was called.
+	Last(ctx context.Context) (events.Entry, error)
+	// Now is the clock of the servers that keep the log.
+	Now(ctx context.Context) (time.Time, error)
+}
+
+// Election decides which registry may try to open the next term. It may err, and elect two: the log
+// has the last word.
+type Election interface {
+	// Win returns once this registry is elected, or ctx ends.
+	Win(ctx context.Context) (Leadership, error)
+}
+
+// Leadership is an election won.
+type Leadership interface {
+	// Revision grows from one election to the next.
+	Revision() uint64
+	// SelfLease is until when, on the clock's Elapsed, this registry may believe that no other is
+	// elected: a fixed time behind the sending of its last successful put.
+	SelfLease() time.Duration
+	// Resign lets others be elected at once.
+	Resign()
+}
+
+// Options of a Service.
+type Options struct {
+	Name    string      // of this registry, for people; in the log with every term
+	Clock   clock.Clock // default: the system's
+	Observe func(Event) // hears what happens, from several goroutines; default: nobody
+}
+
+// Service is a registry: the active one, or one that stands by.
+type Service struct {
+	log      Log
+	catalog  *catalog.Catalog
+	election Election
+	opts     Options
+	attested attestation
+	calls    chan *call
+	leading  atomic.Pointer[leading]
+}
+
+// leading is set while this registry is the active one.
+type leading struct {
+	Leadership
+	term uint64
+	over context.Context // done once the term has ended here
+}
+
+// call is a command on its way, with its caller waiting.
+type call struct {
+	cmd    Command
+	chance Chance
+	secret apikey.Secret // that the registry made for it, if any
+	done   chan result
+}
+
+type result struct {
+	reply any
+	err   error
+}
+
+// maxWaiting is how many commands may wait for their decision; more wait to be taken in.
+const maxWaiting = 4096
+
+// NewService makes a registry of its parts. It does nothing before Run.
+func NewService(log Log, cat *catalog.Catalog, election Election, opts Options) *Service {
+	if opts.Clock == nil {
+		opts.Clock = clock.System{}
+	}
+	if opts.Observe == nil {
+		opts.Observe = func(Event) {}
+	}
+	return &Service{
+		log: log, catalog: cat, election: election, opts: opts,
+		attested: attestation{clock: opts.Clock},
+		calls:    make(chan *call, maxWaiting),
+	}
+}
+
+// Active reports whether this registry is the active one and may still believe so, and in which term.
+func (s *Service) Active() (term uint64, active bool) {
+	l := s.leading.Load()
+	if l == nil || s.opts.Clock.Elapsed() >= l.SelfLease() {
+		return 0, false
+	}
+	return l.term, true
+}
+
+var (
+	errStandby = &Refusal{Code: Unavailable,
+		Message: "this registry stands by and answers nothing; try again under the same command id"}
+	errUnknown = &Refusal{Code: Unavailable,
+		Message: "it is not known whether the command took effect; send it again under the same command id"}
+)
+
+// Do carries a command out or answers a query. Commands are answered once what the answer rests on is
+// durable. The reply is one of KeyReply, DeploymentReply, KeyPage, DeploymentPage, ProjectPage and HistoryPage,
+// by pointer. Errors are Refusals, or what AsRefusal calls Unavailable.
+func (s *Service) Do(ctx context.Context, cmd Command) (any, error) {
+	if err := cmd.check(); err != nil {
+		return nil, err
+	}
+	if cmd.Verb.IsQuery() {
+		return s.query(ctx, &cmd)
+	}
+	c := newCall(cmd)
+	l := s.leading.Load()
+	if l == nil {
+		return nil, errStandby
+	}
+	select {
+	case s.calls <- c:
+	case <-l.over.Done():
+		return nil, errStandby
+	case <-ctx.Done():
+		return nil, errUnknown
+	}
+	for over := l.over.Done(); ; {
+		select {
+		case r := <-c.done:
+			return r.reply, r.err
+		case <-over:
+			// It may have been put in the queue behind the last look into it.
+			if over = nil; s.leading.Load() != l {
+				s.turnAway()
+			}
+		case <-ctx.Done():
+			return nil, errUnknown
+		}
+	}
+}
+
+func newCall(cmd Command) *call {
+	c := &call{cmd: cmd, done: make(chan result, 1)}
+	c.chance.ID = events.NewID()
+	if (cmd.Verb == KeyCreate || cmd.Verb == KeyRotate) && cmd.Request.Digest == "" {
+		c.secret = apikey.Generate()
+		c.chance.Digest, c.chance.Hint = c.secret.Digest(), c.secret.Hint()
+	}
+	return c
+}
+
+// Run stands by, and leads whenever it is elected, until ctx ends or the log proves to be another than the
+// catalog was folded from.
+func (s *Service) Run(ctx context.Context) error {
+	for {
+		won, err := s.standBy(ctx)
+		if err != nil {
+			return err
+		}
+		err = s.lead(ctx, won)
+		won.Resign()
+		if final(err) {
+			return fmt.Errorf("the catalog was folded from another log than this one; "+
+				"restore the log, or remove the catalog's directory if this log is the true one: %w", err)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.opts.Observe(SteppedDown{Cause: err})
+	}
+}
+
+func final(err error) bool {
+	return errors.Is(err, events.ErrFork) || errors.Is(err, events.ErrIncarnation)
+}
+
+// standBy folds the log in until this registry is elected.
+func (s *Service) standBy(ctx context.Context) (Leadership, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	followed := make(chan error, 1)
+	go func() {
+		err := projections.Follow(ctx, s.log, s.catalog, projections.FollowObserver{
+			Applied: func(events.Position) {},
+			Stalled: func(err error) { s.opts.Observe(Stalled{Cause: err}) },
+		})
+		if final(err) {
+			cancel() // no use in being elected
+		}
+		followed <- err
+	}()
+	won, err := s.election.Win(ctx)
+	cancel()
+	if ended := <-followed; final(ended) {
+		if won != nil {
+			won.Resign()
+		}
+		return nil, ended
+	}
+	return won, err
+}
