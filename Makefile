@@ -29,6 +29,7 @@ check: go tools tally ## gofmt, go vet, linters, dead code, structure of the tre
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
 	go vet ./...
 	$(TOOLS)/staticcheck ./...
+	$(TOOLS)/golangci-lint config verify
 	$(TOOLS)/golangci-lint run
 	@dead=$$($(TOOLS)/deadcode -test ./...); test -z "$$dead" || { echo "$$dead"; exit 1; }
 	go test -count=1 -run '^TestStructure' ./cmd/keyfleet
