@@ -8,3 +8,6 @@ func (l *Log) SetPatience(attempt, rollback time.Duration) { l.attempt, l.patien
 
 // Sequences gives the tests what reads a delivery's place.
 var Sequences = sequences
+
+// StreamConfig gives the tests what Init provisions, to spoil it.
+var StreamConfig = streamConfig

@@ -83,6 +83,9 @@ func (s *Server) launch() {
 	if addr, ok := started.Addr().(*net.TCPAddr); ok {
 		s.opts.Port = addr.Port // clients that reconnect expect it where it was
 	}
+	if z, err := started.Varz(nil); err == nil && s.opts.LeafNode.Port != 0 {
+		s.opts.LeafNode.Port = z.LeafNode.Port
+	}
 }
 
 // Stop stops the server, if it runs, and keeps its directory.
@@ -99,6 +102,11 @@ func (s *Server) Name() string { return s.server.Name() }
 
 // ClientURL is where clients connect.
 func (s *Server) ClientURL() string { return fmt.Sprintf("nats://%s:%d", s.opts.Host, s.opts.Port) }
+
+// LeafURLs is where leaf nodes connect, if an option made the server listen for them.
+func (s *Server) LeafURLs() []*url.URL {
+	return []*url.URL{{Scheme: "nats", Host: fmt.Sprintf("%s:%d", s.opts.Host, s.opts.LeafNode.Port)}}
+}
 
 // Connect gives a connection that lasts as long as the test and comes back soon after every cut.
 func (s *Server) Connect(opts ...nats.Option) *nats.Conn {
