@@ -1,0 +1,175 @@
+package events
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"errors"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestTruncated cuts a commit at every byte and appends to it: always an error.
+func TestTruncated(t *testing.T) {
+	body, err := sampleCommit(t).Encode()
+	require.NoError(t, err)
+	for i := range body {
+		_, err := DecodeCommit(body[:i])
+		require.ErrorIs(t, err, ErrMalformed, "cut at byte %d", i)
+	}
+	_, err = DecodeCommit(append(body, 0xc0))
+	require.ErrorIs(t, err, ErrMalformed)
+}
+
+func TestUnknown(t *testing.T) {
+	body, err := sampleCommit(t).Encode()
+	require.NoError(t, err)
+	body[1] = 2
+	_, err = DecodeCommit(body)
+	require.ErrorIs(t, err, ErrUnknownSchema)
+
+	_, err = DecodeEvent([]byte{0x96, 0xa3, 'n', 'e', 'w', 0xa0, 0xc0, 0x00, 0x90, 0x93})
+	require.ErrorIs(t, err, ErrUnknownType)
+}
+
+// TestHostile has what a decoder may be fed: each is refused, and at little cost.
+func TestHostile(t *testing.T) {
+	deleted := func(edge ...byte) []byte {
+		head := []byte{0x96, 0xa7, 'd', 'e', 'l', 'e', 't', 'e', 'd', 0xa0, 0xc0, 0x00}
+		return append(append(head, edge...), 0x93, 0xa0, 0xc4, 0x00, 0xc4, 0x00)
+	}
+	_, err := DecodeEvent(deleted(0x90))
+	require.NoError(t, err, "what the cases below are made of")
+	cases := map[string][]byte{
+		"an unknown field":    deleted(0x91, 0x01),
+		"nested arrays":       deleted(0x91, 0x91, 0x91, 0x91, 0x91, 0x91),
+		"a map":               deleted(0x80),
+		"nil for an array":    deleted(0xc0),
+		"an array bomb":       deleted(0xdd, 0xff, 0xff, 0xff, 0xff),
+		"a text bomb":         {0x96, 0xdb, 0xff, 0xff, 0xff, 0xff},
+		"an extension type":   {0x96, 0xd4, 0x01, 0x00},
+		"a text not in UTF-8": {0x96, 0xa7, 'd', 'e', 'l', 'e', 't', 'e', 'd', 0xa1, 0xff, 0xc0, 0x00, 0x90, 0x93, 0xa0, 0xc4, 0x00, 0xc4, 0x00},
+		"a negative revision": {0x96, 0xa7, 'd', 'e', 'l', 'e', 't', 'e', 'd', 0xa0, 0xc0, 0xff, 0x90, 0x93, 0xa0, 0xc4, 0x00, 0xc4, 0x00},
+		"an id of other size": {0x96, 0xa7, 'd', 'e', 'l', 'e', 't', 'e', 'd', 0xa0, 0xc4, 0x01, 0x01, 0x00, 0x90, 0x93, 0xa0, 0xc4, 0x00, 0xc4, 0x00},
+		"nothing":             {},
+	}
+	for name, data := range cases {
+		t.Run(name, func(t *testing.T) {
+			_, err := DecodeEvent(data)
+			require.ErrorIs(t, err, ErrMalformed)
+		})
+	}
+}
+
+func TestSeal(t *testing.T) {
+	block, err := aes.NewCipher(make([]byte, 32))
+	require.NoError(t, err)
+	aead, err := cipher.NewGCM(block)
+	require.NoError(t, err)
+	name := "demo-key"
+	admin := Admin{Actor: "alice", Name: &name}
+	e := Event{Project: "acme", Subject: [16]byte{1}, Rev: 1, Fact: &Created{ExpiresAt: Never}}
+	e.Admin = admin.Seal(&e, "dk-1", aead)
+	keys := func(id string) cipher.AEAD {
+		if id == "dk-1" {
+			return aead
+		}
+		return nil
+	}
+	opened, err := e.Open(keys)
+	require.NoError(t, err)
+	assert.Equal(t, admin, opened)
+
+	_, err = e.Open(nil)
+	require.ErrorIs(t, err, ErrSealed)
+	for what, change := range map[string]func(*Event){
+		"another project": func(e *Event) { e.Project = "evil" },
+		"another subject": func(e *Event) { e.Subject[0]++ },
+		"another rev":     func(e *Event) { e.Rev++ },
+		"another fact":    func(e *Event) { e.Fact = &Created{} },
+		"another type":    func(e *Event) { e.Fact = &Deleted{} },
+		"a short nonce":   func(e *Event) { e.Admin.Nonce = e.Admin.Nonce[1:] },
+	} {
+		moved := e
+		change(&moved)
+		_, err := moved.Open(keys)
+		require.ErrorIs(t, err, ErrMalformed, what)
+	}
+}
+
+func TestAddIsAllOrNothing(t *testing.T) {
+	c := &Commit{First: 1}
+	big := samples()[9]
+	for {
+		before := len(c.Events())
+		err := c.Add(big, big, big)
+		if errors.Is(err, ErrCommitFull) {
+			assert.Len(t, c.Events(), before)
+			break
+		}
+		require.NoError(t, err)
+	}
+	body, err := c.Encode()
+	require.NoError(t, err)
+	assert.LessOrEqual(t, len(body), MaxCommitBytes)
+}
+
+func FuzzDecodeCommit(f *testing.F) {
+	c := &Commit{Schema: 1, First: 1}
+	if err := c.Add(samples()...); err != nil {
+		f.Fatal(err)
+	}
+	body, err := c.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(body)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := frugally(t, data, DecodeCommit)
+		if err != nil {
+			return
+		}
+		again, err := c.Encode()
+		require.NoError(t, err)
+		same, err := DecodeCommit(again)
+		require.NoError(t, err)
+		require.Equal(t, c.Events(), same.Events())
+	})
+}
+
+func FuzzDecodeEvent(f *testing.F) {
+	for _, e := range samples() {
+		b, err := e.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := frugally(t, data, DecodeEvent)
+		if err != nil {
+			return
+		}
+		again, err := e.Encode()
+		require.NoError(t, err)
+		same, err := DecodeEvent(again)
+		require.NoError(t, err)
+		require.Equal(t, e, same)
+		_, _ = e.Open(nil)
+	})
+}
+
+// frugally decodes and holds what was allocated for it against the input's length.
+func frugally[T any](t *testing.T, data []byte, decode func([]byte) (T, error)) (T, error) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	v, err := decode(data)
+	runtime.ReadMemStats(&after)
+	// Decoded values take a multiple of their bytes, and 64 KiB covers what the runtime does meanwhile.
+	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(400*len(data)+64<<10) {
+		t.Fatalf("%d bytes of input made the decoder allocate %d", len(data), used)
+	}
+	return v, err
+}
