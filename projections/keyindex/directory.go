@@ -23,16 +23,18 @@ const (
 
 // directory is what surrounds the store: its lock, its format, and the mark of corruption.
 type directory struct {
-	fs     vfs.FS
-	path   string
-	log    *slog.Logger
-	hear   func(error)
-	lock   io.Closer
-	report sync.Once
+	fs   vfs.FS
+	path string
+	log  *slog.Logger
+	lock io.Closer
+
+	mu     sync.Mutex
+	damage error       // found since the store was last emptied
+	hear   func(error) // nil while the index opens: it then mends the damage itself
 }
 
 func openDirectory(path string, opts Options) (*directory, error) {
-	d := &directory{fs: opts.FS, path: path, log: opts.Log, hear: opts.OnCorruption}
+	d := &directory{fs: opts.FS, path: path, log: opts.Log}
 	if err := d.fs.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
@@ -100,19 +102,40 @@ func (d *directory) empty() error {
 	if err := d.fs.RemoveAll(d.file(corruptFile)); err != nil {
 		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.damage = nil
 	return d.syncDir()
 }
 
 // reportCorruption marks the directory, so that the next Open begins empty, and tells the owner, once.
 func (d *directory) reportCorruption(damage error) {
-	d.report.Do(func() {
-		err := d.write(corruptFile, damage.Error()+"\n")
-		d.log.Error("the index is corrupt: it will be rebuilt from the log at the next start",
-			"dir", d.path, "error", damage, "marked", err == nil)
-		if d.hear != nil {
-			d.hear(damage)
-		}
-	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.damage != nil {
+		return
+	}
+	d.damage = damage
+	err := d.write(corruptFile, damage.Error()+"\n")
+	d.log.Error("the index is corrupt and has to be rebuilt from the log", "dir", d.path, "error", damage, "marked", err == nil)
+	if d.hear != nil {
+		d.hear(damage)
+	}
+}
+
+func (d *directory) found() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.damage
+}
+
+// listen begins to tell of damage, and tells what came before it.
+func (d *directory) listen(hear func(error)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.hear = hear; hear != nil && d.damage != nil {
+		hear(d.damage)
+	}
 }
 
 func (d *directory) close() error { return d.lock.Close() }

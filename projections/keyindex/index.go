@@ -71,8 +71,11 @@ func open(dir string, opts Options) (*Index, error) {
 		return nil, err
 	}
 	idx, err := openStore(d, opts)
-	if pebble.IsCorruptionError(err) || errors.Is(err, errRecord) {
-		opts.Log.Error("the index is corrupt: beginning an empty one", "dir", dir, "error", err)
+	if pebble.IsCorruptionError(err) || errors.Is(err, errRecord) || d.found() != nil {
+		opts.Log.Warn("the index is corrupt: beginning an empty one", "dir", dir, "error", errors.Join(err, d.found()))
+		if idx != nil {
+			_ = idx.closeStore() // it goes either way
+		}
 		if err = d.empty(); err == nil {
 			idx, err = openStore(d, opts)
 		}
@@ -80,6 +83,7 @@ func open(dir string, opts Options) (*Index, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
+	d.listen(opts.OnCorruption)
 	return idx, nil
 }
 
@@ -93,9 +97,7 @@ func openStore(d *directory, opts Options) (*Index, error) {
 		return nil, err
 	}
 	if err := idx.load(); err != nil {
-		err = errors.Join(err, idx.db.Close())
-		idx.cache.Unref()
-		return nil, err
+		return nil, errors.Join(err, idx.closeStore())
 	}
 	return idx, nil
 }
@@ -215,9 +217,13 @@ func (idx *Index) Close() error {
 		return nil
 	}
 	idx.closed = true
-	err := errors.Join(idx.db.Flush(), idx.db.Close())
+	return errors.Join(idx.db.Flush(), idx.closeStore(), idx.dir.close())
+}
+
+func (idx *Index) closeStore() error {
+	err := idx.db.Close()
 	idx.cache.Unref()
-	return errors.Join(err, idx.dir.close())
+	return err
 }
 
 // find gives the key that a digest leads to, by an alias if need be.

@@ -1,0 +1,71 @@
+package verifier
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/keyfleet/keyfleet/events"
+)
+
+// Event is something that happened to a verifier, one of the types below. Logs and metrics are two of its
+// listeners.
+type Event interface{ level() slog.Level }
+
+// CaughtUp: checks are answered, from a state known to be fresh.
+type CaughtUp struct {
+	Was State
+	Seq events.Seq
+}
+
+// ApplyStalled: what follows in the log cannot be read or applied for now.
+type ApplyStalled struct{ Err error }
+
+// LeaseLapsed: nothing newer than the lease shows that the state is fresh.
+type LeaseLapsed struct{ Seq events.Seq }
+
+// IndexQuarantined: the log or the index contradicts itself. Only a restart, or another log, helps.
+type IndexQuarantined struct{ Err error }
+
+// RenewalFailed: no lease came of an attempt. The next is under way soon.
+type RenewalFailed struct {
+	Err    error
+	InARow int
+}
+
+// CheckBroken: the index could not be read.
+type CheckBroken struct{ Err error }
+
+func (CaughtUp) level() slog.Level         { return slog.LevelInfo }
+func (ApplyStalled) level() slog.Level     { return slog.LevelWarn }
+func (LeaseLapsed) level() slog.Level      { return slog.LevelError }
+func (IndexQuarantined) level() slog.Level { return slog.LevelError }
+func (CheckBroken) level() slog.Level      { return slog.LevelError }
+
+// level is that of a warning once a minute at the usual pace, so that an outage does not fill the log.
+func (e RenewalFailed) level() slog.Level {
+	if e.InARow%60 == 1 {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// logTo is the listener that writes a log.
+func logTo(log *slog.Logger) func(Event) {
+	return func(e Event) {
+		say := func(text string, args ...any) { log.Log(context.Background(), e.level(), text, args...) }
+		switch e := e.(type) {
+		case CaughtUp:
+			say("verifier caught up: checks are answered", "seq", e.Seq, "was", e.Was)
+		case ApplyStalled:
+			say("verifier cannot follow the log for now", "error", e.Err)
+		case LeaseLapsed:
+			say("verifier's lease has lapsed", "seq", e.Seq)
+		case IndexQuarantined:
+			say("verifier quarantined: checks are refused until a restart", "error", e.Err)
+		case RenewalFailed:
+			say("verifier's lease was not renewed", "error", e.Err, "in_a_row", e.InARow)
+		case CheckBroken:
+			say("a check could not be answered", "error", e.Err)
+		}
+	}
+}

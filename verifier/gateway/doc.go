@@ -1,0 +1,7 @@
+// Package gateway is a reverse proxy in front of inference servers: it checks the key of each request in
+// process, and forwards what may pass to the upstream of the deployment that the request names.
+//
+// It promises that nothing is forwarded whose key does not open the deployment, that the key stays behind,
+// and that upstreams can trust the Keyfleet headers they see. Answers stream as they come. It leaves limits
+// and retries to others, and the decision to the verifier.
+package gateway

@@ -1,0 +1,216 @@
+package verifier
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/keyfleet/keyfleet/events"
+)
+
+// What a hold remembers at most.
+const (
+	maxAsked   = 8
+	maxPending = 64
+	maxRecent  = 8192 // commits: what a busy log grows by while a grant is under way
+)
+
+// hold is rule HOLD of the protocol: it is told of grants, of what was applied and of the time, and says
+// what gate comes of it. It has no clock and does no I/O. Times are since boot.
+type hold struct {
+	gate    gate
+	term    uint64 // newest in the log as far as applied
+	recent  chains
+	asked   []question // oldest first
+	pending []lease    // with heads not yet applied, lowest first
+	stalled time.Duration
+}
+
+type question struct {
+	nonce Nonce
+	at    time.Duration
+}
+
+type lease struct {
+	head         Head
+	asked, until time.Duration
+}
+
+// errGrant says that a grant was not accepted; the next may be.
+var errGrant = errors.New("grant refused")
+
+// newHold begins behind p, which is durable. Nothing is answered below floor.
+func newHold(p events.Position, floor events.Seq, serve time.Duration) *hold {
+	h := &hold{term: p.Term, gate: gate{serve: serve, floor: floor}}
+	if p.Seq > 0 {
+		h.moveTo(Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain})
+	}
+	return h
+}
+
+func (h *hold) moveTo(head Head) {
+	h.gate.incarnation, h.gate.applied = head.Incarnation, head.Seq
+	h.gate.floor = max(h.gate.floor, head.Seq)
+	h.gate.newest = max(h.gate.newest, head.Seq)
+	h.recent.add(head)
+}
+
+// ask notes that a renewal with the nonce is sent now. Its grant counts from now on, not from its arrival.
+func (h *hold) ask(nonce Nonce, now time.Duration) {
+	if len(h.asked) == maxAsked {
+		h.asked = slices.Delete(h.asked, 0, 1)
+	}
+	h.asked = append(h.asked, question{nonce, now})
+}
+
+// grant takes a grant in. An error that wraps errGrant means that it was not accepted; any other, that the
+// registry's log is not ours.
+func (h *hold) grant(g Grant, now time.Duration) error {
+	i := slices.IndexFunc(h.asked, func(q question) bool { return q.nonce == g.Nonce })
+	if i < 0 {
+		return fmt.Errorf("%w: nobody asked for it", errGrant)
+	}
+	l := lease{head: g.Head, asked: h.asked[i].at, until: later(h.asked[i].at, g.Lease-g.Lease/100)}
+	h.asked = slices.Delete(h.asked, i, i+1)
+	switch {
+	case g.Term < h.term:
+		return fmt.Errorf("%w: it is of term %d, the log is in term %d", errGrant, g.Term, h.term)
+	case now >= l.until:
+		return fmt.Errorf("%w: it came when its lease of %s was over", errGrant, g.Lease)
+	case g.Head.Seq == 0:
+		return fmt.Errorf("%w: its head is of an empty log", errGrant)
+	}
+	if err := h.place(l, now); err != nil {
+		return err
+	}
+	h.gate.newest = max(h.gate.newest, g.Head.Seq)
+	if g.Attested > h.gate.attestedBy(now) {
+		h.gate.attested, h.gate.attestedAt = g.Attested, now
+	}
+	return nil
+}
+
+// place uses the lease, or keeps it until its head is applied.
+func (h *hold) place(l lease, now time.Duration) error {
+	if h.gate.applied == 0 || l.head.Seq > h.gate.applied && l.head.Incarnation == h.gate.incarnation {
+		h.keep(l, now)
+		return nil
+	}
+	known, err := h.recent.holds(l.head)
+	switch {
+	case err != nil:
+		h.quarantine(err)
+		return err
+	case !known:
+		return fmt.Errorf("%w: its head, Seq %d, is older than what can be compared", errGrant, l.head.Seq)
+	}
+	h.use(l)
+	return nil
+}
+
+// keep bounds what is pending without starving anybody: the lowest heads stay, to be used first, and of the
+// others the newest.
+func (h *hold) keep(l lease, now time.Duration) {
+	h.pending = slices.DeleteFunc(h.pending, func(p lease) bool {
+		return now >= p.until || p.head == l.head && p.until <= l.until
+	})
+	if len(h.pending) == maxPending {
+		h.pending = h.pending[:maxPending-1]
+	}
+	at, _ := slices.BinarySearchFunc(h.pending, l, func(a, b lease) int {
+		if a.head.Seq <= b.head.Seq {
+			return -1
+		}
+		return 1
+	})
+	h.pending = slices.Insert(h.pending, at, l)
+}
+
+func (h *hold) use(l lease) {
+	if h.gate.held && l.until <= h.gate.until {
+		return
+	}
+	h.gate.held, h.gate.asked, h.gate.until = true, l.asked, l.until
+	h.gate.floor = max(h.gate.floor, l.head.Seq)
+	if h.gate.stalled != nil && l.asked > h.stalled {
+		h.gate.stalled = nil // everything there was after the stall began is applied
+	}
+}
+
+// apply notes that the entry was applied, and uses the grants that waited for it.
+func (h *hold) apply(e events.Entry) error {
+	if h.gate.quarantined != nil {
+		return h.gate.quarantined
+	}
+	h.moveTo(Head{Incarnation: e.Commit.Incarnation, Seq: e.Commit.Last(), Chain: e.Chain})
+	h.term = max(h.term, e.Commit.Term)
+	h.gate.stalled = nil
+	for len(h.pending) > 0 && h.pending[0].head.Seq <= h.gate.applied {
+		known, err := h.recent.holds(h.pending[0].head)
+		if err != nil {
+			h.quarantine(err)
+			return err
+		}
+		if known {
+			h.use(h.pending[0])
+		}
+		h.pending = h.pending[1:]
+	}
+	return nil
+}
+
+// stall notes that what follows cannot be applied for now.
+func (h *hold) stall(why error, now time.Duration) {
+	if h.gate.stalled == nil {
+		h.stalled = now
+	}
+	h.gate.stalled = why
+}
+
+// quarantine is for good: no grant and no entry ends it.
+func (h *hold) quarantine(why error) {
+	if h.gate.quarantined == nil {
+		h.gate.quarantined = why
+	}
+}
+
+// chains are the ends of the newest commits applied, without a gap between them.
+type chains struct {
+	ring []Head
+	next int // where the oldest stands once the ring is full
+}
+
+func (c *chains) add(h Head) {
+	if len(c.ring) < maxRecent {
+		c.ring = append(c.ring, h)
+		return
+	}
+	c.ring[c.next] = h
+	c.next = (c.next + 1) % maxRecent
+}
+
+func (c *chains) at(i int) Head { return c.ring[(c.next+i)%len(c.ring)] }
+
+// holds reports whether the head, which is not ahead, is one of ours. It is unknown when it is older than
+// all; the error says that it contradicts them.
+func (c *chains) holds(head Head) (known bool, err error) {
+	if newest := c.at(len(c.ring) - 1); head.Incarnation != newest.Incarnation {
+		return false, fmt.Errorf("%w: had %s, the registry has %s", events.ErrIncarnation, newest.Incarnation, head.Incarnation)
+	}
+	if head.Seq < c.at(0).Seq {
+		return false, nil
+	}
+	low, high := 0, len(c.ring)
+	for low < high {
+		if middle := (low + high) / 2; c.at(middle).Seq < head.Seq {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	if low == len(c.ring) || c.at(low) != head {
+		return false, fmt.Errorf("%w: at Seq %d the registry's log has chain hash %s", events.ErrFork, head.Seq, head.Chain)
+	}
+	return true, nil
+}
