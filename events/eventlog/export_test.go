@@ -6,8 +6,5 @@ import "time"
 // rolled back.
 func (l *Log) SetPatience(attempt, rollback time.Duration) { l.attempt, l.patience = attempt, rollback }
 
-// Sequences gives the tests what reads a delivery's place.
-var Sequences = sequences
-
 // StreamConfig gives the tests what Init provisions, to spoil it.
 var StreamConfig = streamConfig
