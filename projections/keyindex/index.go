@@ -18,7 +18,7 @@ import (
 // Options of an index. The zero value is fit for production.
 type Options struct {
 	CacheBytes    int64  // block cache; default 256 MiB
-	MemTableBytes uint64 // default 2 MiB: reads slow down with what stands in it
+	MemTableBytes uint64 // default 4 MiB: a larger one slows reads, a smaller one writes
 	Log           *slog.Logger
 	// OnCorruption hears, once, that what is stored proved damaged. The next Open begins empty. It is
 	// called where the damage is met, on a reader's path too, and must not block.

@@ -14,7 +14,7 @@ func pebbleOptions(opts Options, onCorruption func(error)) *pebble.Options {
 		opts.CacheBytes = 256 << 20
 	}
 	if opts.MemTableBytes == 0 {
-		opts.MemTableBytes = 2 << 20
+		opts.MemTableBytes = 4 << 20
 	}
 	o := &pebble.Options{
 		Cache:              pebble.NewCache(opts.CacheBytes),
