@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -195,7 +196,7 @@ func TestNoSecretIsLoggedCountedOrStored(t *testing.T) {
 	w.requireReason(projections.Allowed, k.secret, "echo")
 	w.check([]byte("hunter2hunter2"), "echo")
 	answer := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	metrics := answer.Body.Bytes()
 	for _, line := range []string{
 		`keyfleet_verifier_ready 1`, `keyfleet_verifier_applied_seq 3`, `keyfleet_verifier_events_applied_total 3`,

@@ -27,7 +27,7 @@ type history struct {
 func newHistory(t testing.TB, seed uint64) *history {
 	t.Logf("seed %d", seed)
 	return &history{
-		t: t, r: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // G404: the point is to repeat it
+		t: t, r: rand.New(rand.NewPCG(seed, 1)),
 		keys: map[events.KeyID]*projections.Key{}, deployments: map[events.DeploymentID]*projections.Deployment{},
 	}
 }

@@ -89,7 +89,7 @@ func TestCrashLeavesAnExactPrefix(t *testing.T) {
 		}
 		crashes++
 		crashed := mem.CrashClone(vfs.CrashCloneCfg{
-			UnsyncedDataPercent: h.r.IntN(101), RNG: rand.New(rand.NewPCG(h.r.Uint64(), 2)), //nolint:gosec // G404: repeatable
+			UnsyncedDataPercent: h.r.IntN(101), RNG: rand.New(rand.NewPCG(h.r.Uint64(), 2)),
 		})
 		after, err := Open("idx", small(crashed))
 		require.NoError(t, err)

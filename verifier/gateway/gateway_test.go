@@ -63,7 +63,13 @@ func begin(t *testing.T, upstream http.HandlerFunc) (address string, f fleet) {
 	return server.URL, f
 }
 
-func send(t *testing.T, method, url string, headers ...string) *http.Response {
+type reply struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.Reader
+}
+
+func send(t *testing.T, method, url string, headers ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(""))
 	require.NoError(t, err)
@@ -76,7 +82,7 @@ func send(t *testing.T, method, url string, headers ...string) *http.Response {
 	answer, err := http.DefaultTransport.RoundTrip(r)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = answer.Body.Close() })
-	return answer
+	return reply{answer.StatusCode, answer.Header, answer.Body}
 }
 
 // tellTale answers with the request as it arrived.
@@ -85,7 +91,7 @@ func tellTale(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"uri": r.RequestURI, "header": r.Header, "host": r.Host})
 }
 
-func told(t *testing.T, answer *http.Response) (uri string, h http.Header) {
+func told(t *testing.T, answer reply) (uri string, h http.Header) {
 	t.Helper()
 	require.Equal(t, 200, answer.StatusCode)
 	var tale struct {
@@ -175,7 +181,7 @@ func TestEventsStream(t *testing.T) {
 		w.Header().Set("Access-Control-Allow-Origin", "https://page.test")
 		for i := range 3 {
 			_, _ = fmt.Fprintf(w, "data: %d\n", i)
-			w.(http.Flusher).Flush() //nolint:errcheck // a server's writer is one
+			w.(http.Flusher).Flush()
 			select {
 			case <-read: // only once the caller has it
 			case <-r.Context().Done():

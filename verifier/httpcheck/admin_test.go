@@ -22,7 +22,7 @@ func (f *fares) Status() verifier.Status { return verifier.Status(*f) }
 func get(t *testing.T, h http.Handler, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	body, err := io.ReadAll(w.Result().Body)
 	require.NoError(t, err)
 	return w.Code, string(body)

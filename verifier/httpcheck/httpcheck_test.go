@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,25 +49,23 @@ type failingBody struct{}
 
 func (failingBody) Read([]byte) (int, error) { panic("a body was read") }
 
-func serve(t testing.TB, c Checker, r *http.Request) *http.Response {
+func serve(t testing.TB, c Checker, r *http.Request) *httptest.ResponseRecorder {
 	t.Helper()
 	h, err := New(c, Options{})
 	require.NoError(t, err)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	answer := w.Result()
-	require.Equal(t, "no-store", answer.Header.Get("Cache-Control"))
-	require.NotEmpty(t, answer.Header.Get(RequestIDHeader))
-	return answer
+	require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+	require.NotEmpty(t, w.Header().Get(RequestIDHeader))
+	return w
 }
 
-func problemIn(t testing.TB, r *http.Response) Problem {
+func problemIn(t testing.TB, w *httptest.ResponseRecorder) Problem {
 	t.Helper()
-	require.Equal(t, "application/problem+json", r.Header.Get("Content-Type"))
+	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
 	var p Problem
-	require.NoError(t, json.NewDecoder(r.Body).Decode(&p))
-	require.NoError(t, r.Body.Close())
-	require.Equal(t, r.StatusCode, p.Status)
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &p))
+	require.Equal(t, w.Code, p.Status)
 	require.NotEmpty(t, p.Title)
 	require.NotEmpty(t, p.Detail)
 	require.Equal(t, p.Detail, p.Error.Message)
@@ -81,16 +78,16 @@ func TestAllowedCheck(t *testing.T) {
 	for _, method := range []string{"GET", "POST", "HEAD", "DELETE", "OPTIONS", "BREW"} {
 		c := answering(projections.Allowed)
 		r := serve(t, c, request(method, "/v1/check/demo/echo", "x-api-key", "k", "Keyfleet-Min-Seq", "41"))
-		require.Equal(t, 200, r.StatusCode)
-		require.Equal(t, events.KeyID{1}.String(), r.Header.Get("Keyfleet-Key-Id"))
-		require.Equal(t, "42", r.Header.Get("Keyfleet-Seq"))
-		require.Equal(t, "1", r.Header.Get("Keyfleet-Staleness-Ms"))
-		require.Empty(t, r.Header.Get("Keyfleet-Stale"))
+		require.Equal(t, 200, r.Code)
+		require.Equal(t, events.KeyID{1}.String(), r.Header().Get("Keyfleet-Key-Id"))
+		require.Equal(t, "42", r.Header().Get("Keyfleet-Seq"))
+		require.Equal(t, "1", r.Header().Get("Keyfleet-Staleness-Ms"))
+		require.Empty(t, r.Header().Get("Keyfleet-Stale"))
 		require.Equal(t, verifier.Request{Project: "demo", Deployment: "echo", Key: []byte("k"), MinSeq: 41}, c.asked)
 	}
 	stale := answering(projections.Allowed)
 	stale.answer.Stale = true
-	require.Equal(t, "true", serve(t, stale, request("GET", "/v1/check/demo/echo")).Header.Get("Keyfleet-Stale"))
+	require.Equal(t, "true", serve(t, stale, request("GET", "/v1/check/demo/echo")).Header().Get("Keyfleet-Stale"))
 }
 
 func TestDeploymentNamedByHeaders(t *testing.T) {
@@ -121,7 +118,7 @@ func TestWhatIsNoCheck(t *testing.T) {
 		{request("GET", "/v1/check/demo/echo/"), 404, "not_found"},
 	} {
 		r := serve(t, answering(projections.Allowed), test.r)
-		require.Equal(t, test.want, r.StatusCode, test.r.URL.Path)
+		require.Equal(t, test.want, r.Code, test.r.URL.Path)
 		require.Equal(t, test.code, problemIn(t, r).Error.Code, test.r.URL.Path)
 	}
 }
@@ -133,27 +130,25 @@ func TestRefusals(t *testing.T) {
 			continue
 		}
 		r := serve(t, answering(reason), request("GET", "/v1/check/demo/echo"))
-		require.Empty(t, r.Header.Get("Keyfleet-Key-Id"))
-		body, err := io.ReadAll(r.Body)
-		require.NoError(t, err)
-		r.Body = io.NopCloser(strings.NewReader(string(body)))
+		require.Empty(t, r.Header().Get("Keyfleet-Key-Id"))
+		body := r.Body.String()
 		p := problemIn(t, r)
-		require.NotContains(t, string(body), reason.String()+"\"", "the reason stays here")
-		r.Header.Del(RequestIDHeader)
-		headers, err := json.Marshal(r.Header)
+		require.NotContains(t, body, reason.String()+"\"", "the reason stays here")
+		r.Header().Del(RequestIDHeader)
+		headers, err := json.Marshal(r.Header())
 		require.NoError(t, err)
-		bodies[string(headers)+string(body)] = p.Status
+		bodies[string(headers)+body] = p.Status
 		switch reason.Class() {
 		case projections.Unauthenticated:
 			require.Equal(t, 401, p.Status)
-			require.Equal(t, `Bearer realm="keyfleet"`, r.Header.Get("WWW-Authenticate"))
+			require.Equal(t, `Bearer realm="keyfleet"`, r.Header().Get("WWW-Authenticate"))
 			require.Equal(t, "invalid_api_key", p.Error.Code)
 		case projections.Forbidden:
 			require.Equal(t, 403, p.Status)
-			require.Equal(t, "42", r.Header.Get("Keyfleet-Seq"))
+			require.Equal(t, "42", r.Header().Get("Keyfleet-Seq"))
 		case projections.Unavailable, projections.Pass:
 			require.Equal(t, 503, p.Status)
-			require.Equal(t, "1", r.Header.Get("Retry-After"))
+			require.Equal(t, "1", r.Header().Get("Retry-After"))
 		}
 	}
 	require.Len(t, bodies, 3, "one answer for each status, headers included")
@@ -180,7 +175,7 @@ func TestPresentedKey(t *testing.T) {
 
 func TestRequestIDIsRepeatedWhereItIsFit(t *testing.T) {
 	get := func(sent string) string {
-		return serve(t, answering(projections.Allowed), request("GET", "/v1/check/a/b", "X-Request-Id", sent)).Header.Get(RequestIDHeader)
+		return serve(t, answering(projections.Allowed), request("GET", "/v1/check/a/b", "X-Request-Id", sent)).Header().Get(RequestIDHeader)
 	}
 	require.Equal(t, "req-4711", get("req-4711"))
 	for _, unfit := range []string{"", "two words", "línea", "a\x7f", strings.Repeat("x", maxRequestID+1)} {
