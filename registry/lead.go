@@ -244,15 +244,14 @@ func refuseAll(calls []*call, err error) {
 
 // keepAttesting compares clocks from time to time and says when trust begins and ends.
 func (s *Service) keepAttesting(ctx context.Context) {
-	trusted := true // so that a first failure is said
-	for {
+	for trusted, said := false, false; ; said = true {
 		attempt, cancel := context.WithTimeout(ctx, clockTolerance)
 		err := s.attested.compare(attempt, s.log.Now)
 		cancel()
 		if ctx.Err() != nil {
 			return
 		}
-		if _, now := s.attested.now(); now != trusted {
+		if _, now := s.attested.now(); now != trusted || !said {
 			trusted = now
 			if now {
 				s.opts.Observe(ClockTrusted{})
