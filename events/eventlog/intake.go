@@ -34,13 +34,14 @@ type intake struct {
 	position  events.Position // behind the last commit taken in
 	anchored  bool            // the commit at the position that we follow from has come
 	delivered uint64          // the consumer's own count of what it sent
+	broken    bool            // err is set: nothing more is taken in
 
 	heard atomic.Bool // something came since pump last looked
 
 	mu      sync.Mutex
 	entries []events.Entry
 	bytes   int
-	err     error // why nothing more is taken in
+	err     error // why nothing more comes
 
 	ready   chan struct{} // holds a value when entries or err are new
 	space   chan struct{} // holds a value when entries were taken away
@@ -148,6 +149,7 @@ func (in *intake) put(e events.Entry, size int) {
 }
 
 func (in *intake) fail(err error) {
+	in.broken = true
 	in.mu.Lock()
 	in.err = err
 	in.mu.Unlock()
@@ -164,7 +166,7 @@ func signal(c chan struct{}) {
 // take handles one message. After the first fault it ignores everything.
 func (in *intake) take(m *nats.Msg) {
 	in.heard.Store(true)
-	if in.failed() {
+	if in.broken {
 		return
 	}
 	var err error
@@ -176,12 +178,6 @@ func (in *intake) take(m *nats.Msg) {
 	if err != nil {
 		in.fail(err)
 	}
-}
-
-func (in *intake) failed() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.err != nil
 }
 
 // takeCommit handles a message of the stream. NATS gives each message memory of its own, so its body may be kept.
