@@ -245,9 +245,16 @@ func TestTwoRegistries(t *testing.T) {
 	again := b.must(t, registry.KeyCreate, registry.Request{Name: "from-a", CommandID: "c1"})
 	assert.True(t, again.Replayed, "one effect per command id, also across two registries")
 
-	_, err := a.do(t, registry.KeyCreate, registry.Request{Name: "from-a-late", CommandID: "c2"})
+	before, err := w.log.Last(t.Context())
+	require.NoError(t, err)
+	_, err = a.do(t, registry.KeyCreate, registry.Request{Name: "from-a-late", CommandID: "c2"})
 	requireRefusal(t, registry.Unavailable, err)
 	hear[registry.SteppedDown](t, a)
+	next, err := w.log.Read(t.Context(), before.StreamSeq+1)
+	if err == nil {
+		_, opened := next.Commit.Events()[0].Fact.(*events.TermOpened)
+		assert.True(t, opened, "whoever is elected next opens a term; nothing of the old one comes after")
+	}
 }
 
 func TestSelfLease(t *testing.T) {

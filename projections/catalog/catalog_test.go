@@ -1,0 +1,142 @@
+package catalog_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections/catalog"
+	"github.com/keyfleet/keyfleet/registry"
+	"github.com/keyfleet/keyfleet/registry/expiry"
+)
+
+// TestFold plays random commands with crashes in between. After each crash the position is that of an exact prefix
+// of the log; folded on from there, the catalog is to the byte what one fold of the whole log makes.
+func TestFold(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	fs := vfs.NewCrashableMem()
+	c := open(t, fs)
+	w := &world{t: t, rng: rng, now: 1_800_000_000_000}
+	w.append(c, events.Event{Fact: &events.LogOpened{Incarnation: events.Incarnation{1}}, Admin: events.Admin{}.Plain()})
+	for step := range 8000 {
+		w.step(c)
+		if rng.IntN(300) == 0 {
+			crashed := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+			require.NoError(t, c.Close())
+			fs, c = crashed, open(t, crashed)
+			at := c.Position()
+			require.LessOrEqual(t, int(at.StreamSeq), len(w.log))
+			if at.StreamSeq > 0 {
+				require.Equal(t, w.log[at.StreamSeq-1].Chain, at.Chain, "step %d", step)
+			}
+			require.NoError(t, c.Apply(w.log[at.StreamSeq:]))
+		}
+	}
+	whole := open(t, vfs.NewMem())
+	require.NoError(t, whole.Apply(w.log))
+	require.Equal(t, whole.Dump(), c.Dump())
+	require.Greater(t, len(w.log), 800, "commands that took effect")
+	require.NoError(t, whole.Close())
+	require.NoError(t, c.Close())
+}
+
+func open(t *testing.T, fs vfs.FS) *catalog.Catalog {
+	c, err := catalog.Open("catalog", catalog.Options{FS: fs})
+	require.NoError(t, err)
+	return c
+}
+
+// world makes a history: small names, so that commands meet.
+type world struct {
+	t   *testing.T
+	rng *rand.Rand
+	now events.Instant
+	log []events.Entry
+}
+
+func (w *world) step(c *catalog.Catalog) {
+	w.now += events.Instant(w.rng.IntN(100_000))
+	at := c.Position()
+	txn := c.Begin(at.Seq+1, at.StreamSeq+1, w.now)
+	defer txn.Discard()
+	if w.rng.IntN(10) == 0 {
+		es, err := expiry.Due(txn, w.now, 50)
+		require.NoError(w.t, err)
+		w.append(c, es...)
+		return
+	}
+	cmd := w.command()
+	chance := registry.Chance{ID: w.bits(), Digest: events.Digest(append(w.bitsSlice(), w.bitsSlice()...)), Hint: "kf_aaaa…zzzz"}
+	out, err := registry.Decide(txn, &cmd, chance, w.now)
+	var refusal *registry.Refusal
+	if errors.As(err, &refusal) {
+		return
+	}
+	require.NoError(w.t, err)
+	w.append(c, out.Events...)
+}
+
+func (w *world) bits() [16]byte { return [16]byte(w.bitsSlice()) }
+
+func (w *world) bitsSlice() []byte {
+	b := make([]byte, 16)
+	for i := range b {
+		b[i] = byte(w.rng.Uint32())
+	}
+	return b
+}
+
+func (w *world) command() registry.Command {
+	pick := func(options ...string) string { return options[w.rng.IntN(len(options))] }
+	key := fmt.Sprintf("key-%d", w.rng.IntN(40))
+	deployments := []string{pick("dep-0", "dep-1", "dep-2"), pick("dep-0", "dep-1", "dep-2")}
+	expires := pick("never", "2020-01-01", (w.now + events.Instant(w.rng.IntN(3_000_000))).String())
+	grace := pick("0", "1h", "10m")
+	host := pick("", "a.example.org", "b.example.org")
+	cmd := registry.Command{Project: pick("acme", "zeta"), Actor: "alice"}
+	cmd.Verb = registry.Verb(pick("key.create", "key.create", "key.edit", "key.attach", "key.detach", "key.expire", "key.disable",
+		"key.enable", "key.rotate", "key.delete", "deployment.register", "deployment.edit", "deployment.remove"))
+	r := &cmd.Request
+	r.CommandID = pick("", "", "", fmt.Sprint(w.rng.IntN(1000)))
+	r.Key = key
+	switch cmd.Verb {
+	case registry.KeyCreate:
+		r.Key, r.Name, r.ExpiresAt, r.Deployments = "", key, &expires, &deployments
+	case registry.KeyEdit:
+		r.Name, r.ExpiresAt, r.Deployments = fmt.Sprintf("key-%d", w.rng.IntN(40)), &expires, &deployments
+	case registry.KeyAttach, registry.KeyDetach:
+		r.Deployments = &deployments
+	case registry.KeyExpire:
+		r.ExpiresAt = &expires
+	case registry.KeyRotate:
+		r.Grace = &grace
+	case registry.DeploymentRegister, registry.DeploymentEdit, registry.DeploymentRemove:
+		r.Key, r.Name, r.Host = "", deployments[0], &host
+	}
+	return cmd
+}
+
+// append makes a commit of the events and folds it in, through its bytes.
+func (w *world) append(c *catalog.Catalog, es ...events.Event) {
+	if len(es) == 0 {
+		return
+	}
+	at := c.Position()
+	commit := &events.Commit{Schema: 1, Incarnation: events.Incarnation{1}, First: at.Seq + 1, Parent: at.Chain, Time: w.now}
+	require.NoError(w.t, commit.Add(es...))
+	body, err := commit.Encode()
+	require.NoError(w.t, err)
+	decoded, err := events.DecodeCommit(body)
+	require.NoError(w.t, err)
+	e := events.Entry{Commit: decoded, Chain: events.HashCommit(body), StreamSeq: at.StreamSeq + 1}
+	require.NoError(w.t, c.Apply([]events.Entry{e}))
+	w.log = append(w.log, e)
+}

@@ -1,0 +1,19 @@
+package catalog
+
+import "github.com/cockroachdb/pebble/v2"
+
+// Dump is all that is stored.
+func (c *Catalog) Dump() map[string]string {
+	all := map[string]string{}
+	it, err := c.db.NewIter(&pebble.IterOptions{})
+	if err != nil {
+		panic(err)
+	}
+	for valid := it.First(); valid; valid = it.Next() {
+		all[string(it.Key())] = string(it.Value())
+	}
+	if err := it.Close(); err != nil {
+		panic(err)
+	}
+	return all
+}
