@@ -47,6 +47,8 @@ type Command struct {
 	Actor   string
 	Verb    Verb
 	Request Request
+
+	finger [16]byte // kept by fingerprint
 }
 
 // Request is a command's fields, as they are sent. Absent is nil or empty; what a verb does not
@@ -185,10 +187,14 @@ func (r *Request) canonical() []byte {
 // fingerprint is what makes two requests under one command id the same: everything but the id and how
 // long to wait. It is in the log (events.Admin.Request): its form never changes.
 func (c *Command) fingerprint() [16]byte {
+	if c.finger != ([16]byte{}) {
+		return c.finger
+	}
 	r := c.Request
 	r.CommandID, r.Wait, r.WaitTimeout = "", "", ""
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s", c.Verb, r.canonical()))
-	return [16]byte(sum[:16])
+	c.finger = [16]byte(sum[:16])
+	return c.finger
 }
 
 // What a caller may wait for.

@@ -156,6 +156,9 @@ func (s *Service) Do(ctx context.Context, cmd Command) (any, error) {
 }
 
 func newCall(cmd Command) *call {
+	if cmd.Request.CommandID != "" {
+		cmd.fingerprint() // here, where callers run side by side, rather than in the one loop that decides
+	}
 	c := &call{cmd: cmd, done: make(chan result, 1)}
 	c.chance.ID = events.NewID()
 	if (cmd.Verb == KeyCreate || cmd.Verb == KeyRotate) && cmd.Request.Digest == "" {

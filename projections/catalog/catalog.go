@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -65,7 +66,7 @@ func pebbleOptions(opts Options) *pebble.Options {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &pebble.Options{
+	o := &pebble.Options{
 		FS:                 opts.FS,
 		CacheSize:          opts.CacheBytes,
 		DisableWAL:         true, // the event log is the write-ahead log
@@ -73,6 +74,10 @@ func pebbleOptions(opts Options) *pebble.Options {
 		MemTableSize:       16 << 20,
 		Logger:             pebbleLog{opts.Log},
 	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most look-ups are of names and ids that are free
+	}
+	return o
 }
 
 // pebbleLog keeps Pebble's chatter for debugging.

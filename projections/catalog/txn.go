@@ -20,6 +20,7 @@ type Txn struct {
 	next      events.Seq
 	streamSeq uint64
 	at        events.Instant
+	counted   map[string]Project // projects whose counts have changed
 }
 
 // Begin opens a Txn for the commit that is to stand at the stream sequence, begin at first and be dated at.
@@ -33,6 +34,7 @@ func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *
 		next:      first,
 		streamSeq: streamSeq,
 		at:        at,
+		counted:   map[string]Project{},
 	}
 }
 
@@ -55,6 +57,9 @@ func (t *Txn) Commit(e events.Entry) error {
 	}
 	if position.Seq+1 != t.next {
 		return fmt.Errorf("%w: folded up to Seq %d, the commit ends at %d", projections.ErrMisfit, t.next-1, position.Seq)
+	}
+	for name, p := range t.counted {
+		t.set(projectKey(name), p, &err)
 	}
 	t.set(metaKey, meta{Format: format, Position: position}, &err)
 	if t.charter.ChangedAt != t.catalog.state.Load().charter.ChangedAt {
@@ -200,14 +205,18 @@ func (t *Txn) foldDeployment(e *events.Event, seq events.Seq) error {
 	return err
 }
 
-func (t *Txn) count(project string, change func(*Project)) error {
-	p, err := t.Project(project)
-	if err != nil {
-		return err
+// count changes a project's counts. They are written once, with the commit.
+func (t *Txn) count(name string, change func(*Project)) error {
+	p, known := t.counted[name]
+	if !known {
+		var err error
+		if p, err = t.Project(name); err != nil {
+			return err
+		}
 	}
 	change(&p)
-	t.set(projectKey(project), p, &err)
-	return err
+	t.counted[name] = p
+	return nil
 }
 
 func sign(up bool) int {
