@@ -135,6 +135,7 @@ func TestForeignKeysAreLookedUpOnceThereAreAny(t *testing.T) {
 	w.requireReason(projections.Unknown, newKey().secret, "echo") // waits, as noise does not
 	w.requireReason(projections.Allowed, sk, "echo")
 	w.requireReason(projections.Unknown, []byte("sk-other"), "echo")
+	w.requireReason(projections.Malformed, bytes.Repeat([]byte("k"), MaxKeyBytes+1), "echo")
 }
 
 func TestCheckWaitsForItsMinSeq(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 type gate struct {
 	incarnation events.Incarnation
 	applied     events.Seq
-	floor       events.Seq // nothing may be answered below it
+	floor       events.Seq // highest ever applied, and so no less than the head of the grant in use
 	newest      events.Seq // newest head known
 
 	held  bool          // a grant is or was in use

@@ -132,7 +132,6 @@ func (h *hold) use(l lease) {
 		return
 	}
 	h.gate.held, h.gate.asked, h.gate.until = true, l.asked, l.until
-	h.gate.floor = max(h.gate.floor, l.head.Seq)
 	if h.gate.stalled != nil && l.asked > h.stalled {
 		h.gate.stalled = nil // everything there was after the stall began is applied
 	}

@@ -142,6 +142,12 @@ func TestSteadyWritesStarveNobody(t *testing.T) {
 	}
 }
 
+func TestPendingGrantsThatLapsedAreForgotten(t *testing.T) {
+	d := at(t, 7).renews(headAt(9)).renews(headAt(10)).after(usable).renews(headAt(11))
+	require.Len(t, d.pending, 1)
+	d.applies(8, 9, 10).is(Starting).applies(11).is(Serving)
+}
+
 func TestAShorterLeaseTakesNothingAway(t *testing.T) {
 	d := at(t, 7).renews(headAt(7)).after(time.Second)
 	require.NoError(t, d.grant(Grant{Nonce: d.asks(), Head: headAt(7), Term: 5, Lease: time.Second}, d.now))
@@ -152,6 +158,7 @@ func TestNothingIsAnsweredBelowTheFloor(t *testing.T) {
 	d := at(t, 7)
 	d.hold = newHold(events.Position{Incarnation: inc, Seq: 7, Chain: headAt(7).Chain}, 9, 0)
 	d.renews(headAt(7)).is(Starting).applies(8).is(Starting).applies(9).is(Serving)
+	require.EqualValues(t, 12, d.applies(10, 11, 12).gate.floor, "it rises with what was applied")
 }
 
 func TestAnotherHistoryIsQuarantinedAtOnce(t *testing.T) {
@@ -199,9 +206,10 @@ func TestHeadTooOldToCompareProvesNothing(t *testing.T) {
 
 func TestStallAnswersUntilTheLeaseEnds(t *testing.T) {
 	full := errors.New("disk full")
-	d := at(t, 7).renews(headAt(7))
+	d := at(t, 7).renews(headAt(7)).after(time.Second)
 	n := d.asks()
-	d.after(time.Second).stall(full, d.now)
+	d.after(time.Second)
+	d.stall(full, d.now)
 	d.is(Stalled)
 	require.NoError(t, d.granted(n, headAt(7)))
 	d.is(Stalled) // it was asked for before the stall, and says nothing of after
@@ -209,7 +217,7 @@ func TestStallAnswersUntilTheLeaseEnds(t *testing.T) {
 	d.after(usable).is(Lapsed)
 
 	d = at(t, 7).renews(headAt(7))
-	d.after(time.Second).stall(full, d.now)
+	d.stall(full, d.now)
 	d.is(Stalled).after(time.Second).renews(headAt(7)).is(Serving)
 	d.stall(full, d.now)
 	d.is(Stalled).applies(8).is(Serving)
@@ -217,9 +225,9 @@ func TestStallAnswersUntilTheLeaseEnds(t *testing.T) {
 
 func TestServingOnIsMarkedStaleAndEnds(t *testing.T) {
 	d := at(t, 7)
-	d.gate.serve = time.Hour
-	d.after(2 * time.Hour)
+	d.gate.serve = 1000 * time.Hour
 	require.False(t, d.gate.open(d.now), "never before it has caught up")
+	d.gate.serve = time.Hour
 	d.renews(headAt(7)).is(Serving)
 	require.False(t, d.gate.stale(d.now))
 	d.after(usable)

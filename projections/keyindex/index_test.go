@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
@@ -251,6 +252,28 @@ func TestDamageIsReportedAndRebuilt(t *testing.T) {
 	require.NoError(t, idx.Apply(log))
 	h.requireSame(idx)
 	require.NoError(t, idx.Close())
+}
+
+func TestDamageIsToldOnce(t *testing.T) {
+	h := newHistory(t, 1)
+	dir, heard := t.TempDir(), 0
+	opts := small(nil)
+	opts.OnCorruption = func(error) { heard++ }
+	idx, err := Open(dir, opts)
+	require.NoError(t, err)
+	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+	bad := events.Digest{1}
+	require.NoError(t, idx.db.Set(digestKey(bad), []byte("no record"), pebble.NoSync))
+	for range 3 {
+		_, err = idx.Find(bad)
+		require.ErrorIs(t, err, errRecord)
+	}
+	require.Equal(t, 1, heard)
+	require.FileExists(t, filepath.Join(dir, corruptFile))
+	require.NoError(t, idx.Close())
+	idx = openIndex(t, dir, opts)
+	require.Zero(t, idx.Position())
+	require.NoFileExists(t, filepath.Join(dir, corruptFile))
 }
 
 func TestClosedIndexAnswersNothing(t *testing.T) {
