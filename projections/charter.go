@@ -34,9 +34,6 @@ type Member struct {
 	Since        events.Instant
 }
 
-// Clone gives a copy that shares nothing that Evolve writes to.
-func (c *Charter) Clone() Charter { return *c }
-
 // Evolve folds any event of the log in; those of keys and deployments change nothing but
 // ForeignKeys. Maps and slices are replaced, never written to, so that a copy of a Charter stays as it
 // was. The only error is ErrMisfit.
