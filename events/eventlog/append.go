@@ -42,8 +42,8 @@ func (l *Log) Append(ctx context.Context, after events.Position, c *events.Commi
 		return events.Entry{}, err
 	}
 	e := events.Entry{Commit: c, Chain: events.HashCommit(body), StreamSeq: after.StreamSeq + 1}
-	if _, err := after.Next(e); err != nil {
-		return events.Entry{}, fmt.Errorf("append: the commit was not made for this position: %v", err)
+	if _, err := after.Next(e); err != nil { // the caller's mistake, which says nothing about the log: not wrapped
+		return events.Entry{}, fmt.Errorf("append: the commit was not made for this position: %s", err.Error())
 	}
 	if err := ctx.Err(); err != nil {
 		return events.Entry{}, err

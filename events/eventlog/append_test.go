@@ -117,7 +117,7 @@ func checkScript(t *testing.T, script []answer, want, refused error) {
 	c := eventlogtest.NewCommit(t, at, 1)
 	_, err = r.log.Append(t.Context(), at, c)
 	switch {
-	case want == refused && err != nil:
+	case errors.Is(want, refused) && err != nil:
 		if errors.Is(err, events.ErrConflict) || errors.Is(err, events.ErrOutcomeUnknown) {
 			t.Fatalf("got %v, want a plain refusal", err)
 		}

@@ -116,12 +116,3 @@ func (r *rig) deliverSubject() (subject string) {
 	}
 	return subject
 }
-
-func (r *rig) append(after events.Position) events.Position {
-	r.t.Helper()
-	e, err := r.log.Append(r.t.Context(), after, eventlogtest.NewCommit(r.t, after, 1))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return eventlogtest.Behind(e)
-}

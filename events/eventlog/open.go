@@ -58,21 +58,28 @@ func Open(ctx context.Context, nc *nats.Conn, opts Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
-	info := l.reader.CachedInfo()
-	if opts.Mirror {
-		return l, checkMirror(info.Config)
-	}
-	if err := checkHub(info.Config); err != nil {
+	if err := l.check(ctx, l.reader.CachedInfo(), opts); err != nil {
 		return nil, err
 	}
+	return l, nil
+}
+
+// check refuses a stream, or a server, that does not keep the log's promises.
+func (l *Log) check(ctx context.Context, info *jetstream.StreamInfo, opts Options) error {
+	if l.mirror {
+		return checkMirror(info.Config)
+	}
+	if err := checkHub(info.Config); err != nil {
+		return err
+	}
 	if info.State.LastSeq == 0 {
-		return nil, fmt.Errorf("%w yet: stream %s is empty, as an init leaves it that was interrupted; run `keyfleet init` again",
+		return fmt.Errorf("%w yet: stream %s is empty, as an init leaves it that was interrupted; run `keyfleet init` again",
 			ErrNoLog, StreamName)
 	}
 	if l.readOnly {
-		return l, nil
+		return nil
 	}
-	return l, checkServers(ctx, info, opts.SyncAlways)
+	return checkServers(ctx, info, opts.SyncAlways)
 }
 
 func newLog(nc *nats.Conn, opts Options) (*Log, error) {

@@ -172,13 +172,13 @@ func TestMirror(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	first, second := eventlogtest.NewCommit(t, start, 1), (*events.Commit)(nil)
+	first := eventlogtest.NewCommit(t, start, 1)
 	body, err := first.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ahead := eventlogtest.Behind(events.Entry{Commit: first, Chain: events.HashCommit(body), StreamSeq: 2})
-	second = eventlogtest.NewCommit(t, ahead, 1)
+	second := eventlogtest.NewCommit(t, ahead, 1)
 	got := make(chan events.Position)
 	go func() {
 		_ = copied.Follow(t.Context(), ahead, func(batch []events.Entry) error {

@@ -61,7 +61,7 @@ func (m *Memory) Append(ctx context.Context, after events.Position, c *events.Co
 	}
 	e := events.Entry{Commit: c, Chain: events.HashCommit(body), StreamSeq: after.StreamSeq + 1}
 	if _, err := after.Next(e); err != nil {
-		return events.Entry{}, fmt.Errorf("append: the commit was not made for this position: %v", err)
+		return events.Entry{}, fmt.Errorf("append: the commit was not made for this position: %s", err.Error())
 	}
 	fault := m.nextFault()
 	if fault.Before != nil {

@@ -173,13 +173,19 @@ func StartCluster(t testing.TB, size int) []*Server {
 // freePorts finds ports that nobody listens on. Routes must be known before the first server starts.
 func freePorts(t testing.TB, n int) (ports []int) {
 	t.Helper()
+	var held []net.Listener // all at once, so that no port is found twice
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		held = append(held, l)
+		if addr, ok := l.Addr().(*net.TCPAddr); ok {
+			ports = append(ports, addr.Port)
+		}
+	}
+	for _, l := range held {
+		_ = l.Close()
 	}
 	return ports
 }

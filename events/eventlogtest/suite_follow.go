@@ -12,7 +12,7 @@ import (
 	"github.com/keyfleet/keyfleet/events/eventlog"
 )
 
-func testEveryPosition(t *testing.T, s *suite) {
+func testEveryPosition(_ *testing.T, s *suite) {
 	at := s.end()
 	positions := []events.Position{{}, at}
 	for n := range 8 {
@@ -55,7 +55,7 @@ func testTail(t *testing.T, s *suite) {
 	s.wantErr(<-ended, context.Canceled)
 }
 
-func testFork(t *testing.T, s *suite) {
+func testFork(_ *testing.T, s *suite) {
 	at := s.append(s.end(), 1)
 	forked := at
 	forked.Chain[0] ^= 1
@@ -70,7 +70,7 @@ func testFork(t *testing.T, s *suite) {
 	s.wantErr(err, eventlog.ErrRollback, events.ErrFork)
 }
 
-func testIncarnation(t *testing.T, s *suite) {
+func testIncarnation(_ *testing.T, s *suite) {
 	first := s.end()
 	third := s.append(s.append(first, 1), 1)
 	s.Recreate()
