@@ -70,19 +70,26 @@ func (r *rig) recreate() {
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		r.t.Fatal(err)
 	}
-	for {
-		_, err = eventlog.Init(r.t.Context(), r.admin, eventlog.InitOptions{Replicas: len(r.servers), Actor: "tester"})
-		if err == nil {
-			return
-		}
-		if !notYet(err) || r.t.Context().Err() != nil {
-			r.t.Fatal(err)
-		}
+	untilTaken(r.t, func() error {
+		_, err := eventlog.Init(r.t.Context(), r.admin, eventlog.InitOptions{Replicas: len(r.servers), Actor: "tester"})
+		return err
+	})
+}
+
+// untilTaken repeats the creation of a stream while it is refused for what an earlier test did.
+func untilTaken(t *testing.T, create func() error) {
+	t.Helper()
+	err := create()
+	for notYet(err) && t.Context().Err() == nil {
 		time.Sleep(5 * time.Millisecond)
+		err = create()
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
-// notYet tells the refusals that pass after what an earlier test did: the server still deletes the old stream's files,
+// notYet tells the refusals that pass: the server still deletes the old stream's files,
 // or the cluster has not noticed yet that a server came back.
 func notYet(err error) bool {
 	const noSuitablePeers, storeFailed = 10005, 10049

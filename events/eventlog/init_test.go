@@ -22,6 +22,15 @@ func jetStream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
 	return js
 }
 
+// createStream creates what a test before may just have deleted.
+func createStream(t *testing.T, js jetstream.JetStream, config jetstream.StreamConfig) {
+	t.Helper()
+	untilTaken(t, func() error {
+		_, err := js.CreateStream(t.Context(), config)
+		return err
+	})
+}
+
 func TestInit(t *testing.T) {
 	server := eventlogtest.StartServer(t)
 	nc := server.Connect()
@@ -94,9 +103,7 @@ func TestInitInterrupted(t *testing.T) {
 		"a stream of somebody else's":   {jetstream.StreamConfig{Name: eventlog.StreamName, Subjects: []string{"a"}}, eventlog.ErrUnsafe},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := js.CreateStream(t.Context(), c.left); err != nil {
-				t.Fatal(err)
-			}
+			createStream(t, js, c.left)
 			defer func() { _ = js.DeleteStream(t.Context(), eventlog.StreamName) }()
 			if _, err := eventlog.Open(t.Context(), nc, eventlog.Options{ReadOnly: true}); err == nil {
 				t.Error("opened a log that is none yet")

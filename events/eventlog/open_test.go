@@ -58,9 +58,7 @@ func TestOpenRefusesUnsafeStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := eventlog.StreamConfig(1)
 			spoil(&config)
-			if _, err := js.CreateStream(t.Context(), config); err != nil {
-				t.Fatal(err)
-			}
+			createStream(t, js, config)
 			defer func() { _ = js.DeleteStream(t.Context(), eventlog.StreamName) }()
 			if _, err := eventlog.Open(t.Context(), nc, eventlog.Options{SyncAlways: s.SyncAlways}); !errors.Is(err, eventlog.ErrUnsafe) {
 				t.Fatalf("opened: %v", err)
