@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/eventlog"
+	"github.com/keyfleet/keyfleet/projections/history"
+)
+
+func (a *app) auditCommand() *cobra.Command {
+	return a.asReader(group("audit", "Read the log as evidence", a.auditLog()))
+}
+
+func (a *app) auditLog() *cobra.Command {
+	var filter auditFilter
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "log",
+		Short: "Show the raw history: every event, of all projects, as it stands in the log",
+		Long: `Reads the log from the NATS server itself, not from the registry, checks that every commit follows the one before it,
+and shows the events up to the newest. The user needs the right to read the stream. With --json each event is a
+line of its own.`,
+		Example: `  keyfleet audit log --key demo-key --since 24h
+  keyfleet audit log --type deleted,disabled --json --follow`,
+		Args: cobra.NoArgs,
+	}
+	filter.addTo(cmd)
+	cmd.Flags().BoolVar(&follow, "follow", false, "go on with new events as they come")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := filter.parse(); err != nil {
+			return err
+		}
+		p, err := a.client.locate()
+		if err != nil {
+			return err
+		}
+		nc, err := a.client.connect(p)
+		if err != nil {
+			return err
+		}
+		defer nc.Close()
+		log, end, err := openForReading(cmd.Context(), nc, a.client.timeout)
+		if err != nil {
+			return err
+		}
+		reader := &auditReader{app: a, filter: &filter, end: end, follow: follow, names: map[string]string{}}
+		return reader.read(cmd.Context(), log)
+	}
+	return cmd
+}
+
+// auditReader turns the log into lines.
+type auditReader struct {
+	*app
+	filter *auditFilter
+	end    events.Seq // where reading stops, unless it follows
+	follow bool
+	names  map[string]string // of keys, deployments and verifiers, by id, as the log has named them so far
+	header bool              // was written
+}
+
+var errAuditDone = errors.New("everything asked for was read")
+
+func (r *auditReader) read(ctx context.Context, log *eventlog.Log) error {
+	err := log.Follow(ctx, events.Position{}, func(entries []events.Entry) error {
+		for _, e := range entries {
+			if err := r.commit(e.Commit); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errAuditDone) || (r.follow && ctx.Err() != nil) {
+		return nil
+	}
+	return err
+}
+
+func (r *auditReader) commit(c *events.Commit) error {
+	list := c.Events()
+	for i := range list {
+		entry, err := history.Describe(&list[i], c.First+events.Seq(i), c.Time, nil)
+		if err != nil {
+			return fmt.Errorf("event %d: %w", c.First+events.Seq(i), err)
+		}
+		if entry.Subject != "" && entry.Name != "" {
+			r.names[entry.Subject] = entry.Name
+		}
+		if r.filter.over(&entry) {
+			return errAuditDone
+		}
+		if !r.filter.wants(&entry, r.names) {
+			continue
+		}
+		if err := r.write(&entry); err != nil {
+			return err
+		}
+	}
+	if c.Last() >= r.end && !r.follow {
+		return errAuditDone
+	}
+	return nil
+}
+
+// Columns of fixed width: lines are written as they are read, for people who watch.
+const auditLine = "%7v  %-24s  %-21s  %-12s  %-24s  %-12s  %s\n"
+
+func (r *auditReader) write(e *history.Entry) error {
+	if r.json {
+		return writeJSON(r.out, e)
+	}
+	if !r.header {
+		r.header = true
+		if _, err := fmt.Fprintf(r.out, auditLine, "SEQ", "TIME", "EVENT", "PROJECT", "OF", "BY", "DETAILS"); err != nil {
+			return err
+		}
+	}
+	of := e.Subject
+	if name := r.names[e.Subject]; name != "" {
+		of = name
+	}
+	_, err := fmt.Fprintf(r.out, auditLine, e.Seq, e.Time, e.Type, clean(orDash(e.Project)), clean(orDash(of)),
+		clean(orDash(e.Actor)), clean(r.details(e)))
+	return err
+}
+
+// details names the deployments that the log has named.
+func (r *auditReader) details(e *history.Entry) string {
+	named := *e
+	named.Deployments = make([]string, len(e.Deployments))
+	for i, id := range e.Deployments {
+		if named.Deployments[i] = r.names[id]; named.Deployments[i] == "" {
+			named.Deployments[i] = id
+		}
+	}
+	return strings.TrimSpace(entryDetails(&named))
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/keyfleet/keyfleet/registry"
+	"github.com/keyfleet/keyfleet/registry/natsapi"
+)
+
+// clientFlags say where the registry is and who is asking.
+type clientFlags struct {
+	nats    string
+	creds   string
+	data    string
+	project string
+	actor   string
+	timeout time.Duration
+}
+
+// asClient gives a command, and those below it, the flags of clients.
+func (a *app) asClient(cmd *cobra.Command) *cobra.Command {
+	f, c := cmd.PersistentFlags(), &a.client
+	f.StringVar(&c.project, "project", "", "project that keys and deployments belong to (default: that of dev.json, else "+defaultProject+")")
+	f.StringVar(&c.actor, "actor", "", "name under which commands are recorded (default: that of dev.json, else the user's name)")
+	return a.asReader(cmd)
+}
+
+// asReader gives a command, and those below it, the flags that say where the servers are.
+func (a *app) asReader(cmd *cobra.Command) *cobra.Command {
+	f, c := cmd.PersistentFlags(), &a.client
+	f.StringVar(&c.nats, "nats", "", "NATS server to talk to (default: that of a keyfleet dev under --data, else "+defaultNATS+")")
+	f.StringVar(&c.creds, "creds", "", "NATS credentials file")
+	f.StringVar(&c.data, "data", defaultData, "directory of a keyfleet dev: its dev.json says where it listens")
+	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+	return cmd
+}
+
+// place is where clients find what they need, once flags, dev.json and defaults are weighed.
+type place struct {
+	devFile
+	from string // of the NATS address, for people
+}
+
+// locate finds the servers. A dev.json speaks only for its own servers: who names another NATS server means
+// that one's project and actor too.
+func (c *clientFlags) locate() (place, error) {
+	p := place{from: "as --nats says"}
+	p.NATS = c.nats
+	if c.nats == "" {
+		found, err := readDevFile(devFilePath(c.data))
+		if err != nil {
+			return p, err
+		}
+		p.devFile, p.from = found, "as "+devFilePath(c.data)+" says"
+	}
+	if p.NATS == "" {
+		p.NATS, p.from = defaultNATS, "the default"
+	}
+	p.Project = cmp.Or(c.project, p.Project, defaultProject)
+	p.Actor = cmp.Or(c.actor, p.Actor, userName())
+	return p, nil
+}
+
+var notInActors = regexp.MustCompile(`[^-_a-z0-9]+`)
+
+// userName makes an actor's name of the user's.
+func userName() string {
+	name := notInActors.ReplaceAllString(strings.ToLower(cmp.Or(os.Getenv("USER"), os.Getenv("USERNAME"))), "-")
+	name = strings.TrimLeft(name, "-_")
+	return cmp.Or(name[:min(len(name), 63)], "nobody")
+}
+
+// connect dials the NATS server.
+func (c *clientFlags) connect(p place) (*nats.Conn, error) {
+	opts := []nats.Option{nats.Name("keyfleet " + p.Actor), nats.Timeout(2 * time.Second)}
+	if c.creds != "" {
+		opts = append(opts, nats.UserCredentials(c.creds))
+	}
+	nc, err := nats.Connect(p.NATS, opts...)
+	switch {
+	case err == nil:
+		return nc, nil
+	case errors.Is(err, nats.ErrNoServers):
+		return nil, unavailableError("no NATS server answers at %s (%s); start one with keyfleet dev, or name another with --nats", p.NATS, p.from)
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
+		return nil, refusedError(registry.Forbidden, "the NATS server at %s does not let you in; give credentials with --creds", p.NATS)
+	default:
+		return nil, unavailableError("cannot talk to the NATS server at %s (%s): %v", p.NATS, p.from, err)
+	}
+}
+
+// session is a connection to the registry, on behalf of an actor, in a project.
+type session struct {
+	place
+	nc      *nats.Conn
+	client  *natsapi.Client
+	timeout time.Duration
+}
+
+func (a *app) session() (*session, error) {
+	p, err := a.client.locate()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := a.client.connect(p)
+	if err != nil {
+		return nil, err
+	}
+	return &session{place: p, nc: nc, client: natsapi.NewClient(nc, p.Project, p.Actor), timeout: a.client.timeout}, nil
+}
+
+func (s *session) close() { s.nc.Close() }
+
+// do carries out one command or query.
+func (s *session) do(ctx context.Context, verb registry.Verb, request registry.Request, reply any) error {
+	patience := s.timeout
+	if request.Wait == registry.WaitConfirmed {
+		patience += confirmPatience(request.WaitTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return s.client.Do(ctx, verb, request, reply)
+}
+
+const defaultWaitTimeout = 30 * time.Second
+
+func confirmPatience(waitTimeout string) time.Duration {
+	if d, err := registry.ParseDuration(waitTimeout); err == nil {
+		return d
+	}
+	return defaultWaitTimeout
+}
+
+// withSession runs what needs a session.
+func (a *app) withSession(do func(*session) error) error {
+	s, err := a.session()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return do(s)
+}
+
+// serverURL makes an http:// URL of what people write for one.
+func serverURL(address string) string {
+	if strings.Contains(address, "://") {
+		return strings.TrimRight(address, "/")
+	}
+	return fmt.Sprintf("http://%s", strings.TrimRight(address, "/"))
+}

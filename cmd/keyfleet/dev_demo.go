@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+
+	"github.com/keyfleet/keyfleet/cmd/keyfleet/echomodel"
+	"github.com/keyfleet/keyfleet/events/apikey"
+	"github.com/keyfleet/keyfleet/events/eventlog"
+	"github.com/keyfleet/keyfleet/registry"
+)
+
+const (
+	systemActor  = "_dev"       // that dev itself is recorded under
+	adminKeyName = "dev-admin"  // of the key in dev.json
+	echoPath     = "/echo"      // by which an upstream is known for dev's own
+	registerOnce = "dev:echo-1" // command id: a demo deployment that was removed stays removed
+)
+
+// openLog opens the log in a new directory. One in which anything has come of a log before must have it: then a
+// stream that is missing is damage, which init would make worse.
+func (d *devServer) openLog(ctx context.Context) error {
+	for _, sign := range []string{"catalog", "verifier"} {
+		if there, err := exists(filepath.Join(d.flags.data, sign)); there || err != nil {
+			return err
+		}
+	}
+	nc, err := d.connect("init")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	opened, err := initLog(ctx, nc, filepath.Join(d.flags.data, "signing.pem"), eventlog.InitOptions{Actor: systemActor})
+	if errors.Is(err, eventlog.ErrAlreadyOpen) {
+		return nil // a first start that was interrupted
+	}
+	if err != nil {
+		return err
+	}
+	d.stop.log.Info("log opened", "incarnation", opened.Incarnation, "signing_key", opened.SigningKey)
+	return nil
+}
+
+// setUpDemo has the echo model running, and the deployment echo-model lead to it.
+func (d *devServer) setUpDemo(ctx context.Context) error {
+	demo := commands{d.registry.service, defaultProject}
+	err := demo.do(ctx, registry.DeploymentRegister, registry.Request{Name: echomodel.Model, CommandID: registerOnce}, nil)
+	if err != nil && codeOf(err) != registry.NameTaken {
+		return fmt.Errorf("register the demo deployment: %w", err)
+	}
+	var known registry.DeploymentReply
+	err = demo.do(ctx, registry.DeploymentGet, registry.Request{Name: echomodel.Model}, &known)
+	if codeOf(err) == registry.NotFound {
+		d.stop.log.Info("the demo deployment was removed, and stays so")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	port, ours := echoPort(known.Upstream)
+	if !ours {
+		return nil // somebody put a model of theirs behind the name
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	if err != nil { // taken since the last run
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return fmt.Errorf("find an address for the demo model: %w", err)
+	}
+	serveHTTP(d.stop, "echo model", l, newServer(echomodel.New(echoPath)), d.stop.log, d.fail)
+	upstream := urlOf(l) + echoPath
+	if upstream == known.Upstream {
+		return nil
+	}
+	return demo.do(ctx, registry.DeploymentEdit, registry.Request{Name: echomodel.Model, Upstream: &upstream}, nil)
+}
+
+// echoPort is where the echo model listened before, for an upstream that is still dev's own to set.
+func echoPort(upstream string) (port string, ours bool) {
+	if upstream == "" {
+		return "0", true
+	}
+	u, err := url.Parse(upstream)
+	if err != nil || u.Hostname() != "127.0.0.1" || u.Path != echoPath {
+		return "", false
+	}
+	return u.Port(), true
+}
+
+// adminKey gives the secret of the admin key: the one of the last run if it still is the key's, else a new one.
+func adminKey(ctx context.Context, service *registry.Service, last string, log *slog.Logger) (string, error) {
+	admin := commands{service, registry.AdminProject}
+	var found registry.KeyReply
+	err := admin.do(ctx, registry.KeyGet, registry.Request{Key: adminKeyName}, &found)
+	if err != nil && codeOf(err) != registry.NotFound {
+		return "", err
+	}
+	exists := err == nil
+	if secret, err := apikey.Parse(last); exists && err == nil {
+		var owner registry.KeyReply
+		err := admin.do(ctx, registry.KeyIdentify, registry.Request{Digest: secret.Digest().String()}, &owner)
+		if err == nil && owner.ID == found.ID {
+			return last, nil
+		}
+	}
+	secret, none := apikey.Generate(), "0"
+	r := registry.Request{Digest: secret.Digest().String(), Hint: secret.Hint()}
+	if exists {
+		log.Info("the admin key's secret was lost with dev.json: rotating it")
+		r.Key, r.Grace = adminKeyName, &none
+		return secret.Reveal(), admin.do(ctx, registry.KeyRotate, r, nil)
+	}
+	description := "made by keyfleet dev; its secret is in dev.json"
+	r.Name, r.Role, r.Scope, r.Description = adminKeyName, "owner", "*", &description
+	return secret.Reveal(), admin.do(ctx, registry.KeyCreate, r, nil)
+}
+
+// commands are dev's own, in one project, with the registry in this process.
+type commands struct {
+	service *registry.Service
+	project string
+}
+
+func (c commands) do(ctx context.Context, verb registry.Verb, r registry.Request, into any) error {
+	reply, err := c.service.Do(ctx, registry.Command{Project: c.project, Actor: systemActor, Verb: verb, Request: r})
+	if err != nil {
+		return err
+	}
+	switch into := into.(type) {
+	case *registry.KeyReply:
+		if found, ok := reply.(*registry.KeyReply); ok {
+			*into = *found
+		}
+	case *registry.DeploymentReply:
+		if found, ok := reply.(*registry.DeploymentReply); ok {
+			*into = *found
+		}
+	}
+	return nil
+}
+
+func codeOf(err error) registry.Code {
+	var r *registry.Refusal
+	if errors.As(err, &r) {
+		return r.Code
+	}
+	return ""
+}

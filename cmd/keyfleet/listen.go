@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// listen binds an address that a flag gave. Errors name the flag.
+func listen(flag, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", bare(address))
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, unavailableError("--%s: something listens at %s already; stop it, or give another address (port 0 picks a free one)", flag, bare(address))
+	default:
+		return nil, flagError(flag, "cannot listen at %q: %v", bare(address), err)
+	}
+}
+
+// loopback gives the address in the form that listen takes, unless it can be reached from elsewhere.
+func loopback(flag, address string) (string, error) {
+	host, port, err := net.SplitHostPort(bare(address))
+	if err != nil {
+		return "", flagError(flag, "%q is no address; write host:port, such as 127.0.0.1:0", address)
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || !ip.IsLoopback() {
+		return "", flagError(flag, "%s can be reached from elsewhere, and dev lets in whoever comes; give a loopback address such as 127.0.0.1:%s",
+			bare(address), port)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// drainTime is how long requests under way may take once it is time to stop.
+const drainTime = 5 * time.Second
+
+// serveHTTP answers on l until the step that it adds to s is taken. fail hears if it ends otherwise.
+func serveHTTP(s *stopping, what string, l net.Listener, server *http.Server, log *slog.Logger, fail func(error)) {
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			fail(err)
+		}
+	}()
+	s.then(what, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		if err != nil {
+			err = errors.Join(err, server.Close())
+		}
+		<-done
+		return err
+	})
+}
+
+// newServer is for handlers that read bodies and stream answers.
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/keyfleet/keyfleet/registry"
+)
+
+// registryWatch hears what a registry does: it writes a log, counts, and tells once it is the active one.
+type registryWatch struct {
+	log *slog.Logger
+	led chan struct{} // has something in it once a term was opened
+
+	commits, commands, events, expired prometheus.Counter
+	active                             prometheus.Gauge
+	seq                                prometheus.Gauge
+}
+
+func watchRegistry(log *slog.Logger, metrics prometheus.Registerer) (*registryWatch, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "keyfleet", Subsystem: "registry", Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "keyfleet", Subsystem: "registry", Name: name, Help: help})
+	}
+	w := &registryWatch{
+		log:      log,
+		led:      make(chan struct{}, 1),
+		commits:  counter("commits_total", "Commits that this registry has made durable."),
+		commands: counter("commands_total", "Commands decided for those commits, refusals included."),
+		events:   counter("events_total", "Events in those commits."),
+		expired:  counter("expired_total", "Of the events, those that record ends of lifetimes."),
+		active:   gauge("active", "1 while this registry is the active one."),
+		seq:      gauge("seq", "Seq of the last event that this registry has made durable."),
+	}
+	for _, c := range []prometheus.Collector{w.commits, w.commands, w.events, w.expired, w.active, w.seq} {
+		if err := metrics.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *registryWatch) hear(e registry.Event) {
+	switch e := e.(type) {
+	case registry.TermOpened:
+		w.log.Info("registry leads", "term", e.Term, "seq", e.At.Seq)
+		w.active.Set(1)
+		w.seq.Set(float64(e.At.Seq))
+		select {
+		case w.led <- struct{}{}:
+		default:
+		}
+	case registry.SteppedDown:
+		w.log.Warn("registry stands by", "cause", e.Cause)
+		w.active.Set(0)
+	case registry.Stalled:
+		w.log.Warn("registry cannot follow the log for now", "error", e.Cause)
+	case registry.Committed:
+		w.log.Debug("committed", "seq", e.At.Seq, "commands", e.Commands, "events", e.Events, "expired", e.Expired)
+		w.commits.Inc()
+		w.commands.Add(float64(e.Commands))
+		w.events.Add(float64(e.Events))
+		w.expired.Add(float64(e.Expired))
+		w.seq.Set(float64(e.At.Seq))
+	case registry.ClockDoubted:
+		w.log.Error("the clock is doubted: no expiry is recorded until it agrees with the NATS servers' (keys die at their instant all the same)",
+			"cause", e.Cause)
+	case registry.ClockTrusted:
+		w.log.Info("the clock agrees with the NATS servers'")
+	}
+}

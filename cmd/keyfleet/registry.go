@@ -1,0 +1,217 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+
+	"github.com/keyfleet/keyfleet/events/eventlog"
+	"github.com/keyfleet/keyfleet/projections/catalog"
+	"github.com/keyfleet/keyfleet/registry"
+	"github.com/keyfleet/keyfleet/registry/natsapi"
+)
+
+func (a *app) registryCommand() *cobra.Command {
+	var server serverFlags
+	var system systemFlags
+	cmd := &cobra.Command{
+		Use:   "registry",
+		Short: "Run a registry: it decides commands, or stands by for the one that does",
+		Long: `Runs a registry on the log that keyfleet init has opened. Of all registries on a log one is active at a time; the
+others take over from it. It refuses to start on NATS servers that do not sync every write to disk, and asks them with
+the credentials of the system account.`,
+		Args: cobra.NoArgs,
+	}
+	server.addTo(cmd, "./keyfleet-registry")
+	cmd.Flags().StringVar(&system.creds, "system-creds", "", "NATS credentials file of the system account, to ask the servers whether they sync always")
+	cmd.Flags().StringVar(&system.nats, "system-nats", "", "NATS URL for the system account, if it is not --nats")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return untilSignal(cmd.Context(), newLog(a.err, server.level), func(ctx context.Context, stop *stopping) error {
+			return serveRegistry(ctx, stop, &server, &system)
+		})
+	}
+	return cmd
+}
+
+// untilSignal runs a server until it fails, or until the process is asked to end. A second signal kills.
+func untilSignal(ctx context.Context, log *slog.Logger, serve func(context.Context, *stopping) error) error {
+	ctx, forget := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer forget()
+	context.AfterFunc(ctx, forget) // so that the next signal finds the usual, deadly handler
+	stop := &stopping{log: log}
+	err := serve(ctx, stop)
+	if ctx.Err() != nil {
+		log.Info("stopping; a second signal kills")
+		err = nil
+	}
+	stop.stop()
+	return err
+}
+
+func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, system *systemFlags) error {
+	release, err := claimDirectory(server.data)
+	if err != nil {
+		return err
+	}
+	stop.then("directory", release)
+	name := server.name
+	if name == "" {
+		if name, err = os.Hostname(); err != nil {
+			return usageError("--name: this machine has no name of its own; give one (%v)", err)
+		}
+	}
+	admin, err := listen("admin", server.admin)
+	if err != nil {
+		return err
+	}
+	stop.then("admin address", closing(admin))
+	nc, err := dial(server.nats, server.creds, "keyfleet registry "+name, stop.log)
+	if err != nil {
+		return err
+	}
+	stop.then("connection", func() error { nc.Close(); return nil })
+	replicas, err := logReplicas(ctx, nc)
+	if err != nil {
+		return err
+	}
+	probe, err := systemProbe(stop, server, system)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 4)
+	metrics := prometheus.NewRegistry()
+	r := registryParts{nc: nc, name: name, data: server.data, replicas: replicas, syncAlways: probe, metrics: metrics,
+		fail: func(err error) { failed <- err }}
+	if err := r.start(ctx, stop); err != nil {
+		return err
+	}
+	serveHTTP(stop, "admin", admin, newServer(registryAdmin(r.service, metrics)), stop.log, r.fail)
+	stop.log.Info("registry runs", "name", name, "nats", server.nats, "admin", admin.Addr())
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// closing forgives a listener that its server has closed already.
+func closing(l io.Closer) func() error {
+	return func() error { _ = l.Close(); return nil }
+}
+
+// systemFlags say how to reach the system account.
+type systemFlags struct{ creds, nats string }
+
+// systemProbe asks the servers whether they sync always, over a connection of its own.
+func systemProbe(stop *stopping, server *serverFlags, system *systemFlags) (func(context.Context, []string) error, error) {
+	if *system == (systemFlags{}) {
+		return nil, nil // eventlog.Open says what to do
+	}
+	nc, err := dial(cmp.Or(system.nats, server.nats), system.creds, "keyfleet registry's probe", stop.log)
+	if err != nil {
+		return nil, err
+	}
+	stop.then("system connection", func() error { nc.Close(); return nil })
+	return eventlog.AskServers(nc), nil
+}
+
+// logReplicas is how many servers keep the log: the election is kept by as many.
+func logReplicas(ctx context.Context, nc *nats.Conn) (int, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return 0, err
+	}
+	stream, err := js.Stream(ctx, eventlog.StreamName)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 1, nil // eventlog.Open says what to do
+	}
+	if err != nil {
+		return 0, unavailableError("JetStream does not answer: %v", err)
+	}
+	return stream.CachedInfo().Config.Replicas, nil
+}
+
+// registryParts is what a registry is made of.
+type registryParts struct {
+	nc         *nats.Conn
+	name, data string
+	replicas   int
+	syncAlways func(context.Context, []string) error
+	metrics    prometheus.Registerer
+	fail       func(error) // hears if it cannot go on
+
+	watch   *registryWatch
+	service *registry.Service
+}
+
+// start has the registry running, as the active one or standing by.
+func (r *registryParts) start(ctx context.Context, stop *stopping) error {
+	log, err := eventlog.Open(ctx, r.nc, eventlog.Options{SyncAlways: r.syncAlways})
+	if err != nil {
+		return err
+	}
+	cat, err := catalog.Open(filepath.Join(r.data, "catalog"), catalog.Options{Log: stop.log})
+	if err != nil {
+		return err
+	}
+	stop.then("catalog", cat.Close)
+	if r.watch, err = watchRegistry(stop.log, r.metrics); err != nil {
+		return err
+	}
+	election, err := natsapi.NewElection(ctx, r.nc, natsapi.ElectionOptions{Name: r.name, Replicas: r.replicas})
+	if err != nil {
+		return err
+	}
+	r.service = registry.NewService(log, cat, election, registry.Options{Name: r.name, Observe: r.watch.hear})
+	r.run(stop)
+	api, err := natsapi.Serve(r.nc, r.service, semanticVersion())
+	if err != nil {
+		return err
+	}
+	stop.then("commands over NATS", api.Close)
+	return nil
+}
+
+// run lets the service run until it is stopped. It resigns then, so that a standby need not wait.
+func (r *registryParts) run(stop *stopping) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.service.Run(ctx); ctx.Err() == nil {
+			r.fail(fmt.Errorf("the registry cannot go on: %w", err))
+		}
+	}()
+	stop.then("registry", func() error { cancel(); <-done; return nil })
+}
+
+// registryAdmin is for operators of a registry.
+func registryAdmin(s *registry.Service, metrics prometheus.Gatherer) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		term, active := s.Active()
+		w.Header().Set("Content-Type", "application/json")
+		_ = writeJSON(w, struct {
+			Active bool   `json:"active"` // false: it stands by
+			Term   uint64 `json:"term,omitempty"`
+		}{active, term})
+	})
+	mux.Handle("/metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	return mux
+}

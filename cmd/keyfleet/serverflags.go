@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+)
+
+// serverFlags are what registry and verifier have in common.
+type serverFlags struct {
+	nats  string
+	creds string
+	data  string
+	name  string
+	admin string
+	level slog.Level
+}
+
+func (s *serverFlags) addTo(cmd *cobra.Command, data string) {
+	f := cmd.Flags()
+	f.StringVar(&s.nats, "nats", defaultNATS, "NATS servers that keep the log; with commas between several")
+	f.StringVar(&s.creds, "creds", "", "NATS credentials file")
+	f.StringVar(&s.data, "data", data, "directory of its own, made if it is not there")
+	f.StringVar(&s.name, "name", "", "name, for people")
+	f.StringVar(&s.admin, "admin", "127.0.0.1:8182", "where /livez, /readyz, /metrics and /debug/ are served: not to callers")
+	addLogLevel(cmd, &s.level)
+}
+
+func addLogLevel(cmd *cobra.Command, level *slog.Level) {
+	cmd.Flags().TextVar(level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+}
+
+func newLog(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// dial connects a server. It comes back by itself after every cut, for as long as it takes.
+func dial(url, creds, name string, log *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
+	opts := append([]nats.Option{
+		nats.Name(name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.PingInterval(5 * time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("connection to NATS lost", "connection", name, "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again", "connection", name) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Warn("NATS reports a fault", "connection", name, "error", err)
+		}),
+	}, more...)
+	if creds != "" {
+		opts = append(opts, nats.UserCredentials(creds))
+	}
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, unavailableError("cannot talk to NATS at %s: %v; is it running, and do the credentials fit?", url, err)
+	}
+	return nc, nil
+}
+
+// stopping undoes what was started, the last first.
+type stopping struct {
+	log   *slog.Logger
+	steps []stopStep
+}
+
+type stopStep struct {
+	what string
+	do   func() error
+}
+
+func (s *stopping) then(what string, do func() error) {
+	s.steps = append(s.steps, stopStep{what, do})
+}
+
+func (s *stopping) stop() {
+	for i := len(s.steps) - 1; i >= 0; i-- {
+		step := s.steps[i]
+		s.log.Debug("stopping", "part", step.what)
+		if err := step.do(); err != nil {
+			s.log.Warn("did not stop cleanly", "part", step.what, "error", err)
+		}
+	}
+	s.steps = nil
+}
+
+// bare leaves out the scheme: an address to listen at may be given as the URL that clients use.
+func bare(address string) string {
+	if _, rest, ok := strings.Cut(address, "://"); ok {
+		address = rest
+	}
+	return strings.TrimRight(address, "/")
+}
+
+// flagError is a usageError about a flag.
+func flagError(flag, format string, args ...any) error {
+	return usageError("--%s: %s", flag, fmt.Sprintf(format, args...))
+}
