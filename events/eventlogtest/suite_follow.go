@@ -166,6 +166,9 @@ func testBatches(t *testing.T, s *suite) {
 		batches++
 		delivered += len(batch)
 		longest = max(longest, len(batch))
+		if batches == 1 {
+			time.Sleep(200 * time.Millisecond) // a slow reader: the others pile up meanwhile
+		}
 		if Behind(batch[len(batch)-1]) == at {
 			return errDone
 		}
