@@ -22,7 +22,7 @@ var (
 const (
 	selfLeaseLook = 20 * time.Millisecond // how often the self-lease is looked at
 	maxGroup      = 1000                  // commands decided for one commit
-	maxExpiring   = 250                   // ends of lifetimes in one commit: a delete behind it waits little
+	maxExpiring   = 125                   // ends of lifetimes in one commit: a delete behind it waits little
 )
 
 // lead opens a term and carries commands out in it until it ends. It always gives a reason.

@@ -26,6 +26,7 @@ type Options struct {
 type Catalog struct {
 	db    *pebble.DB
 	state atomic.Pointer[state]
+	floor *floor
 }
 
 // state is what readers see together.
@@ -52,7 +53,7 @@ func Open(dir string, opts Options) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open catalog in %s: %w", dir, err)
 	}
-	c := &Catalog{db: db}
+	c := &Catalog{db: db, floor: newFloor()}
 	if err := c.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open catalog in %s: %w", dir, err), db.Close())
 	}
@@ -121,8 +122,10 @@ func (c *Catalog) Position() events.Position { return c.state.Load().position }
 func (c *Catalog) Read() *Reader {
 	// State first: a commit in between makes the snapshot newer than the Position that it is answered with.
 	s := c.state.Load()
+	lowered := c.floor.lowerings()
 	snapshot := c.db.NewSnapshot()
-	return &Reader{View: View{r: snapshot, charter: &s.charter}, Position: s.position, snapshot: snapshot}
+	view := View{r: snapshot, charter: &s.charter, floor: c.floor}
+	return &Reader{View: view, Position: s.position, snapshot: snapshot, lowered: lowered}
 }
 
 // Reader is a View at a Position, or a little newer.
@@ -130,6 +133,7 @@ type Reader struct {
 	View
 	Position events.Position
 	snapshot *pebble.Snapshot
+	lowered  int // the floor's count when the snapshot was taken
 }
 
 // Close releases the reader.

@@ -28,7 +28,7 @@ func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *
 	batch := c.db.NewIndexedBatch()
 	charter := c.state.Load().charter // Evolve replaces what it changes
 	return &Txn{
-		View:      View{r: batch, charter: &charter},
+		View:      View{r: batch, charter: &charter, floor: c.floor},
 		catalog:   c,
 		batch:     batch,
 		next:      first,
@@ -143,6 +143,9 @@ func (t *Txn) movePointers(old, now map[string][]byte) error {
 	}
 	for key, value := range now {
 		if _, stands := old[key]; !stands {
+			if key[0] == dueSpace {
+				t.floor.lower([]byte(key))
+			}
 			err = errors.Join(err, t.batch.Set([]byte(key), value, nil))
 		}
 	}

@@ -18,6 +18,7 @@ import (
 type View struct {
 	r       pebble.Reader
 	charter *projections.Charter
+	floor   *floor // of the calendar
 }
 
 // Project is what the catalog knows of a project. The zero Project was never opened.
@@ -34,22 +35,6 @@ type Command struct {
 	Request [16]byte   // see events.Admin
 	Seq     events.Seq // of its last event
 	Subject [16]byte   // the key or deployment that it was about
-}
-
-// DueKind says what falls due.
-type DueKind byte
-
-// What can fall due.
-const (
-	ExpiryDue DueKind = iota
-	GraceDue
-)
-
-// Due is one entry of the calendar.
-type Due struct {
-	At   events.Instant
-	Kind DueKind
-	Key  events.KeyID
 }
 
 // Charter is what the log says of itself. It must not be written to.
@@ -151,12 +136,12 @@ func (v *View) Keys(project string, by Order, descending bool, yield func(*proje
 		}
 		return yield(&k)
 	}
-	return v.walk(nameKey(space, project, ""), descending, each)
+	return v.within(nameKey(space, project, ""), descending, each)
 }
 
 // Deployments calls yield with the project's deployments by name, until it returns false.
 func (v *View) Deployments(project string, descending bool, yield func(*projections.Deployment) (bool, error)) error {
-	return v.walk(nameKey(deploymentNames, project, ""), descending, func(_, value []byte) (bool, error) {
+	return v.within(nameKey(deploymentNames, project, ""), descending, func(_, value []byte) (bool, error) {
 		d, err := v.Deployment(events.DeploymentID(value))
 		if err != nil {
 			return false, err
@@ -172,34 +157,6 @@ func (v *View) Attached(d events.DeploymentID, yield func(events.KeyID) (bool, e
 	})
 }
 
-// Due gives what falls due at or before now, the earliest first, at most limit of it.
-func (v *View) Due(now events.Instant, limit int) ([]Due, error) {
-	var due []Due
-	err := v.scan([]byte{dueSpace}, func(key, _ []byte) (bool, error) {
-		d := readDue(key)
-		if d.At > now || len(due) == limit {
-			return false, nil
-		}
-		due = append(due, d)
-		return true, nil
-	})
-	return due, err
-}
-
-// NextDue is the instant of the calendar's first entry, events.Never when it is empty.
-func (v *View) NextDue() (events.Instant, error) {
-	next := events.Never
-	err := v.scan([]byte{dueSpace}, func(key, _ []byte) (bool, error) {
-		next = readDue(key).At
-		return false, nil
-	})
-	return next, err
-}
-
-func readDue(key []byte) Due {
-	return Due{At: readInstant(key[1:9]), Kind: DueKind(key[9]), Key: events.KeyID(key[10:])}
-}
-
 // Place is where one of a key's events stands.
 type Place struct {
 	Seq       events.Seq
@@ -209,7 +166,7 @@ type Place struct {
 // History calls yield with the places of the key's events, the newest first, until it returns false.
 // It knows those of deleted keys too.
 func (v *View) History(id events.KeyID, yield func(Place) (bool, error)) error {
-	return v.walk(idKey(historySpace, id), true, func(key, value []byte) (bool, error) {
+	return v.within(idKey(historySpace, id), true, func(key, value []byte) (bool, error) {
 		return yield(Place{
 			Seq:       events.Seq(binary.BigEndian.Uint64(key[17:])),
 			StreamSeq: binary.BigEndian.Uint64(value),
@@ -218,11 +175,15 @@ func (v *View) History(id events.KeyID, yield func(Place) (bool, error)) error {
 }
 
 func (v *View) scan(prefix []byte, yield func(key, value []byte) (bool, error)) error {
-	return v.walk(prefix, false, yield)
+	return v.within(prefix, false, yield)
 }
 
-func (v *View) walk(prefix []byte, backwards bool, yield func(key, value []byte) (bool, error)) error {
-	it, err := v.r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+func (v *View) within(prefix []byte, backwards bool, yield func(key, value []byte) (bool, error)) error {
+	return v.walk(prefix, after(prefix), backwards, yield)
+}
+
+func (v *View) walk(from, to []byte, backwards bool, yield func(key, value []byte) (bool, error)) error {
+	it, err := v.r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return fmt.Errorf("read catalog: %w", err)
 	}

@@ -1,0 +1,98 @@
+package catalog
+
+import (
+	"bytes"
+	"sync"
+
+	"github.com/keyfleet/keyfleet/events"
+)
+
+// DueKind says what falls due.
+type DueKind byte
+
+// What can fall due.
+const (
+	ExpiryDue DueKind = iota
+	GraceDue
+)
+
+// Due is one entry of the calendar.
+type Due struct {
+	At   events.Instant
+	Kind DueKind
+	Key  events.KeyID
+}
+
+// Due gives what falls due at or before now, the earliest first, at most limit of it.
+func (v *View) Due(now events.Instant, limit int) ([]Due, error) {
+	var due []Due
+	err := v.walk(v.floor.get(), dueEnd, false, func(key, _ []byte) (bool, error) {
+		d := readDue(key)
+		if d.At > now || len(due) == limit {
+			return false, nil
+		}
+		due = append(due, d)
+		return true, nil
+	})
+	return due, err
+}
+
+// NextDue is the instant of the calendar's first entry, events.Never when it is empty. Call it from where the
+// catalog is written to, with no Txn open: it raises the calendar's floor.
+func (r *Reader) NextDue() (events.Instant, error) {
+	next, first := events.Never, dueEnd
+	err := r.walk(r.floor.get(), dueEnd, false, func(key, _ []byte) (bool, error) {
+		next, first = readDue(key).At, bytes.Clone(key)
+		return false, nil
+	})
+	if err == nil {
+		r.floor.raise(first, r.lowered)
+	}
+	return next, err
+}
+
+func readDue(key []byte) Due {
+	return Due{At: readInstant(key[1:9]), Kind: DueKind(key[9]), Key: events.KeyID(key[10:])}
+}
+
+var dueEnd = after([]byte{dueSpace})
+
+// floor is a key below which the calendar is known to be empty. Without it every look at the calendar would
+// walk over the remains of all that was ever due: Pebble keeps deleted keys until it compacts them away.
+type floor struct {
+	mu      sync.Mutex
+	key     []byte
+	lowered int // how often
+}
+
+func newFloor() *floor { return &floor{key: []byte{dueSpace}} }
+
+func (f *floor) get() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.key
+}
+
+func (f *floor) lowerings() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lowered
+}
+
+// lower makes room for a key that is about to be written, durable or not.
+func (f *floor) lower(to []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lowered++; bytes.Compare(to, f.key) < 0 {
+		f.key = bytes.Clone(to)
+	}
+}
+
+// raise takes in what was read from a state since whose opening nothing must have been written to the calendar.
+func (f *floor) raise(to []byte, lowered int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lowered == lowered && bytes.Compare(to, f.key) > 0 {
+		f.key = to
+	}
+}
