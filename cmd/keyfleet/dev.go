@@ -13,6 +13,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"github.com/keyfleet/keyfleet/cmd/keyfleet/echomodel"
+	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/registry"
+	"github.com/keyfleet/keyfleet/verifier"
 	"github.com/keyfleet/keyfleet/verifier/gateway"
 )
 
@@ -59,7 +63,7 @@ type devServer struct {
 
 	natsAt, httpAt, checkAt, adminAt, gatewayAt net.Listener
 
-	last     devFile // of the run before
+	adminKey string // of the run before, if it was found, and then of this one
 	nats     *server.Server
 	registry registryParts
 	verifier verifierParts
@@ -69,7 +73,8 @@ type devServer struct {
 func serveDev(ctx context.Context, stop *stopping, flags *devFlags, out io.Writer) error {
 	d := &devServer{flags: flags, stop: stop, failed: make(chan error, 8), metrics: prometheus.NewRegistry()}
 	for _, step := range []func(context.Context) error{
-		d.checkAddresses, d.claim, d.bind, d.startNATS, d.openLog, d.startRegistry, d.setUpDemo, d.startVerifier, d.serveHTTP,
+		d.checkAddresses, d.claim, d.bind, d.startNATS, d.openLog, d.startRegistry, d.startVerifier, d.serveHTTP,
+		d.awaitRegistry, d.setUpDemo, d.keepAdminKey, d.awaitVerifier,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -78,7 +83,7 @@ func serveDev(ctx context.Context, stop *stopping, flags *devFlags, out io.Write
 			return nil
 		}
 	}
-	file, err := d.announce(ctx)
+	file, err := d.announce()
 	if err != nil {
 		return err
 	}
@@ -105,7 +110,8 @@ func (d *devServer) claim(context.Context) error {
 	if err := setAsideDevFile(d.flags.data); err != nil {
 		return err
 	}
-	d.last, err = readDevFile(lastDevFilePath(d.flags.data))
+	last, err := readDevFile(lastDevFilePath(d.flags.data))
+	d.adminKey = last.AdminKey
 	return err
 }
 
@@ -176,11 +182,12 @@ func (d *devServer) startRegistry(ctx context.Context) error {
 		nc: nc, name: devActor, data: d.flags.data, replicas: 1, syncAlways: syncsAlways(d.nats),
 		metrics: d.metrics, fail: d.fail,
 	}
-	if err := d.registry.start(ctx, d.stop); err != nil {
-		return err
-	}
-	return d.await(ctx, d.registry.watch.led)
+	return d.registry.start(ctx, d.stop)
 }
+
+// awaitRegistry takes a while after a kill -9: the election first has to forget the run before. Checks are
+// answered meanwhile.
+func (d *devServer) awaitRegistry(ctx context.Context) error { return d.await(ctx, d.registry.watch.led) }
 
 // await waits for a part to be ready.
 func (d *devServer) await(ctx context.Context, ready <-chan struct{}) error {
@@ -200,10 +207,26 @@ func (d *devServer) startVerifier(ctx context.Context) error {
 		return err
 	}
 	d.verifier = verifierParts{nc: nc, data: filepath.Join(d.flags.data, "verifier"), metrics: d.metrics, fail: d.fail}
-	if err := d.verifier.start(ctx, d.stop); err != nil {
+	return d.verifier.start(ctx, d.stop)
+}
+
+// awaitVerifier returns once all that was set up so far opens what it should.
+func (d *devServer) awaitVerifier(ctx context.Context) error {
+	if err := d.await(ctx, d.verifier.caughtUp); err != nil {
 		return err
 	}
-	return d.await(ctx, d.verifier.caughtUp)
+	all, err := d.registry.service.Do(ctx, registry.Command{Project: defaultProject, Actor: systemActor, Verb: registry.ProjectList})
+	page, ok := all.(*registry.ProjectPage)
+	if err != nil || !ok {
+		return err
+	}
+	check := verifier.Request{Project: defaultProject, Deployment: echomodel.Model, Key: []byte(d.adminKey), MinSeq: page.Seq}
+	for ctx.Err() == nil {
+		if d.verifier.verifier.Check(ctx, check).Reason != projections.BehindMinSeq {
+			return nil
+		}
+	}
+	return nil
 }
 
 func (d *devServer) serveHTTP(context.Context) error {
@@ -218,14 +241,10 @@ func (d *devServer) serveHTTP(context.Context) error {
 }
 
 // announce writes dev.json.
-func (d *devServer) announce(ctx context.Context) (devFile, error) {
-	key, err := adminKey(ctx, d.registry.service, d.last.AdminKey, d.stop.log)
-	if err != nil {
-		return devFile{}, fmt.Errorf("make the admin key: %w", err)
-	}
+func (d *devServer) announce() (devFile, error) {
 	file := devFile{
 		NATS: d.nats.ClientURL(), HTTP: urlOf(d.httpAt), Check: urlOf(d.checkAt), Admin: urlOf(d.adminAt), Gateway: urlOf(d.gatewayAt),
-		Project: defaultProject, Actor: devActor, AdminKey: key,
+		Project: defaultProject, Actor: devActor, AdminKey: d.adminKey,
 	}
 	if err := file.write(d.flags.data); err != nil {
 		return file, fmt.Errorf("write %s: %w", devFilePath(d.flags.data), err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -93,32 +92,42 @@ func echoPort(upstream string) (port string, ours bool) {
 	return u.Port(), true
 }
 
-// adminKey gives the secret of the admin key: the one of the last run if it still is the key's, else a new one.
-func adminKey(ctx context.Context, service *registry.Service, last string, log *slog.Logger) (string, error) {
-	admin := commands{service, registry.AdminProject}
+// keepAdminKey has the secret of the admin key: the one of the last run if it still is the key's, else a new one.
+func (d *devServer) keepAdminKey(ctx context.Context) error {
+	admin := commands{d.registry.service, registry.AdminProject}
 	var found registry.KeyReply
 	err := admin.do(ctx, registry.KeyGet, registry.Request{Key: adminKeyName}, &found)
 	if err != nil && codeOf(err) != registry.NotFound {
-		return "", err
+		return fmt.Errorf("look for the admin key: %w", err)
 	}
 	exists := err == nil
-	if secret, err := apikey.Parse(last); exists && err == nil {
-		var owner registry.KeyReply
-		err := admin.do(ctx, registry.KeyIdentify, registry.Request{Digest: secret.Digest().String()}, &owner)
-		if err == nil && owner.ID == found.ID {
-			return last, nil
-		}
+	if exists && admin.isSecretOf(ctx, d.adminKey, found.ID) {
+		return nil
 	}
 	secret, none := apikey.Generate(), "0"
-	r := registry.Request{Digest: secret.Digest().String(), Hint: secret.Hint()}
+	verb, r := registry.KeyCreate, registry.Request{Digest: secret.Digest().String(), Hint: secret.Hint()}
 	if exists {
-		log.Info("the admin key's secret was lost with dev.json: rotating it")
-		r.Key, r.Grace = adminKeyName, &none
-		return secret.Reveal(), admin.do(ctx, registry.KeyRotate, r, nil)
+		d.stop.log.Info("the admin key's secret was lost with dev.json: rotating it")
+		verb, r.Key, r.Grace = registry.KeyRotate, adminKeyName, &none
+	} else {
+		description := "made by keyfleet dev; its secret is in dev.json"
+		r.Name, r.Role, r.Scope, r.Description = adminKeyName, "owner", "*", &description
 	}
-	description := "made by keyfleet dev; its secret is in dev.json"
-	r.Name, r.Role, r.Scope, r.Description = adminKeyName, "owner", "*", &description
-	return secret.Reveal(), admin.do(ctx, registry.KeyCreate, r, nil)
+	if err := admin.do(ctx, verb, r, nil); err != nil {
+		return fmt.Errorf("make the admin key: %w", err)
+	}
+	d.adminKey = secret.Reveal()
+	return nil
+}
+
+func (c commands) isSecretOf(ctx context.Context, text, id string) bool {
+	secret, err := apikey.Parse(text)
+	if err != nil {
+		return false
+	}
+	var owner registry.KeyReply
+	err = c.do(ctx, registry.KeyIdentify, registry.Request{Digest: secret.Digest().String()}, &owner)
+	return err == nil && owner.ID == id
 }
 
 // commands are dev's own, in one project, with the registry in this process.
