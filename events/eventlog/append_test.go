@@ -83,7 +83,7 @@ func TestAppendSettles(t *testing.T) {
 		"lost, and another one stands there":        {[]answer{{}, {foreign: true, say: refusal(10071)}}, events.ErrConflict},
 		"called a duplicate, and not stored":        {[]answer{{say: duplicate}, {store: true, say: ok}}, nil},
 		"answered for another place":                {[]answer{{store: true, say: misplaced}}, nil},
-		"answered for another place, not stored":   {[]answer{{say: misplaced}, {store: true, say: ok}}, nil},
+		"answered for another place, not stored":    {[]answer{{say: misplaced}, {store: true, say: ok}}, nil},
 		"answered for another stream":               {[]answer{{say: stranger}, {store: true, say: ok}}, nil},
 		"answered with noise":                       {[]answer{{store: true, say: "}{"}, {say: refusal(10071)}}, nil},
 		"an error of unknown outcome":               {[]answer{{store: true, say: refusal(10077)}, {say: refusal(10071)}}, nil},
