@@ -187,7 +187,9 @@ func (d *devServer) startRegistry(ctx context.Context) error {
 
 // awaitRegistry takes a while after a kill -9: the election first has to forget the run before. Checks are
 // answered meanwhile.
-func (d *devServer) awaitRegistry(ctx context.Context) error { return d.await(ctx, d.registry.watch.led) }
+func (d *devServer) awaitRegistry(ctx context.Context) error {
+	return d.await(ctx, d.registry.watch.led)
+}
 
 // await waits for a part to be ready.
 func (d *devServer) await(ctx context.Context, ready <-chan struct{}) error {
