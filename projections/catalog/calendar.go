@@ -23,15 +23,18 @@ type Due struct {
 	Key  events.KeyID
 }
 
-// Due gives what falls due at or before now, the earliest first, at most limit of it.
-func (v *View) Due(now events.Instant, limit int) ([]Due, error) {
+// Due gives what falls due at or before now, the earliest first, at most limit of it. What the Txn itself has
+// added is left for the next.
+func (t *Txn) Due(now events.Instant, limit int) ([]Due, error) {
 	var due []Due
-	err := v.walk(v.floor.get(), dueEnd, false, func(key, _ []byte) (bool, error) {
+	err := t.walk(t.floor.get(), dueEnd, false, func(key, _ []byte) (bool, error) {
 		d := readDue(key)
 		if d.At > now || len(due) == limit {
 			return false, nil
 		}
-		due = append(due, d)
+		if !t.pending.removed(key) {
+			due = append(due, d)
+		}
 		return true, nil
 	})
 	return due, err

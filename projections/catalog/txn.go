@@ -16,26 +16,39 @@ import (
 type Txn struct {
 	View
 	catalog   *Catalog
-	batch     *pebble.Batch
+	pending   *pending // nil once committed or discarded
 	next      events.Seq
 	streamSeq uint64
 	at        events.Instant
-	counted   map[string]Project // projects whose counts have changed
+	counted   map[string]Project // the projects concerned
 }
 
 // Begin opens a Txn for the commit that is to stand at the stream sequence, begin at first and be dated at.
 func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *Txn {
-	batch := c.db.NewIndexedBatch()
+	p := &pending{DB: c.db, batch: c.db.NewBatch(), writes: map[string]write{}}
 	charter := c.state.Load().charter // Evolve replaces what it changes
 	return &Txn{
-		View:      View{r: batch, charter: &charter, floor: c.floor},
+		View:      View{r: p, charter: &charter, floor: c.floor},
 		catalog:   c,
-		batch:     batch,
+		pending:   p,
 		next:      first,
 		streamSeq: streamSeq,
 		at:        at,
 		counted:   map[string]Project{},
 	}
+}
+
+// Project is View's, the counts so far included.
+func (t *Txn) Project(name string) (Project, error) {
+	p, known := t.counted[name]
+	if known {
+		return p, nil
+	}
+	p, err := t.View.Project(name)
+	if err == nil && p.OpenedSeq > 0 {
+		t.counted[name] = p
+	}
+	return p, err
 }
 
 // Fold takes the next events in.
@@ -66,21 +79,21 @@ func (t *Txn) Commit(e events.Entry) error {
 		t.set(charterKey, t.charter, &err)
 	}
 	if err == nil {
-		err = t.batch.Commit(pebble.NoSync)
+		err = t.pending.batch.Commit(pebble.NoSync)
 	}
 	if err != nil {
 		return fmt.Errorf("write catalog: %w", err)
 	}
-	t.batch = nil
+	t.pending = nil
 	t.catalog.state.Store(&state{position: position, charter: *t.charter})
 	return nil
 }
 
 // Discard drops what was folded in. After Commit it does nothing.
 func (t *Txn) Discard() {
-	if t.batch != nil {
-		_ = t.batch.Close()
-		t.batch = nil
+	if t.pending != nil {
+		_ = t.pending.batch.Close()
+		t.pending = nil
 	}
 }
 
@@ -122,14 +135,14 @@ func (t *Txn) foldKey(e *events.Event, admin events.Admin, seq events.Seq) error
 	if k.Exists() {
 		t.set(idKey(keySpace, k.ID), k, &err)
 	} else {
-		err = errors.Join(err, t.batch.Delete(idKey(keySpace, old.ID), nil))
+		err = errors.Join(err, t.pending.remove(idKey(keySpace, old.ID)))
 	}
 	err = errors.Join(err, t.movePointers(pointersTo(&old), pointersTo(&k)))
 	if old.Exists() != k.Exists() {
 		err = errors.Join(err, t.count(e.Project, func(p *Project) { p.Keys += sign(k.Exists()) }))
 	}
 	place := binary.BigEndian.AppendUint64(nil, t.streamSeq)
-	return errors.Join(err, t.batch.Set(historyKey(e.Key(), seq), place, nil))
+	return errors.Join(err, t.pending.put(historyKey(e.Key(), seq), place))
 }
 
 // movePointers writes only what differs: an attachment that ended with its deployment stays gone
@@ -138,7 +151,7 @@ func (t *Txn) movePointers(old, now map[string][]byte) error {
 	var err error
 	for key := range old {
 		if _, stays := now[key]; !stays {
-			err = errors.Join(err, t.batch.Delete([]byte(key), nil))
+			err = errors.Join(err, t.pending.remove([]byte(key)))
 		}
 	}
 	for key, value := range now {
@@ -146,7 +159,7 @@ func (t *Txn) movePointers(old, now map[string][]byte) error {
 			if key[0] == dueSpace {
 				t.floor.lower([]byte(key))
 			}
-			err = errors.Join(err, t.batch.Set([]byte(key), value, nil))
+			err = errors.Join(err, t.pending.put([]byte(key), value))
 		}
 	}
 	return err
@@ -187,20 +200,20 @@ func (t *Txn) foldDeployment(e *events.Event, seq events.Seq) error {
 		return err
 	}
 	if old.Exists() && old.Host != "" {
-		err = errors.Join(err, t.batch.Delete(hostKey(old.Host), nil))
+		err = errors.Join(err, t.pending.remove(hostKey(old.Host)))
 	}
 	if d.Exists() {
 		if d.Host != "" {
-			err = errors.Join(err, t.batch.Set(hostKey(d.Host), d.ID[:], nil))
+			err = errors.Join(err, t.pending.put(hostKey(d.Host), d.ID[:]))
 		}
-		err = errors.Join(err, t.batch.Set(nameKey(deploymentNames, d.Project, d.Name), d.ID[:], nil))
+		err = errors.Join(err, t.pending.put(nameKey(deploymentNames, d.Project, d.Name), d.ID[:]))
 		t.set(idKey(deploymentSpace, d.ID), d, &err)
 	} else {
 		attachments := idKey(attachmentSpace, old.ID)
 		err = errors.Join(err,
-			t.batch.Delete(nameKey(deploymentNames, old.Project, old.Name), nil),
-			t.batch.Delete(idKey(deploymentSpace, old.ID), nil),
-			t.batch.DeleteRange(attachments, after(attachments), nil))
+			t.pending.remove(nameKey(deploymentNames, old.Project, old.Name)),
+			t.pending.remove(idKey(deploymentSpace, old.ID)),
+			t.pending.batch.DeleteRange(attachments, after(attachments), nil))
 	}
 	if old.Exists() != d.Exists() {
 		err = errors.Join(err, t.count(e.Project, func(p *Project) { p.Deployments += sign(d.Exists()) }))
@@ -210,16 +223,10 @@ func (t *Txn) foldDeployment(e *events.Event, seq events.Seq) error {
 
 // count changes a project's counts. They are written once, with the commit.
 func (t *Txn) count(name string, change func(*Project)) error {
-	p, known := t.counted[name]
-	if !known {
-		var err error
-		if p, err = t.Project(name); err != nil {
-			return err
-		}
-	}
+	p, err := t.Project(name)
 	change(&p)
 	t.counted[name] = p
-	return nil
+	return err
 }
 
 func sign(up bool) int {
@@ -232,7 +239,7 @@ func sign(up bool) int {
 func (t *Txn) set(key []byte, value any, err *error) {
 	data, e := marshal(value)
 	if e == nil {
-		e = t.batch.Set(key, data, nil)
+		e = t.pending.put(key, data)
 	}
 	*err = errors.Join(*err, e)
 }

@@ -1,10 +1,10 @@
 package catalog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/vmihailenco/msgpack/v5"
@@ -16,7 +16,7 @@ import (
 // View reads one state of the catalog. Methods that find nothing return a zero value and no error;
 // every error is one of the disk.
 type View struct {
-	r       pebble.Reader
+	r       reader
 	charter *projections.Charter
 	floor   *floor // of the calendar
 }
@@ -226,13 +226,13 @@ func (v *View) getID(key []byte) (id [16]byte, err error) {
 func marshal(v any) ([]byte, error) {
 	enc := msgpack.GetEncoder()
 	defer msgpack.PutEncoder(enc)
-	var b strings.Builder
+	var b bytes.Buffer
 	enc.Reset(&b)
 	enc.UseArrayEncodedStructs(true)
 	if err := enc.Encode(v); err != nil {
 		return nil, fmt.Errorf("encode catalog record: %w", err)
 	}
-	return []byte(b.String()), nil
+	return b.Bytes(), nil
 }
 
 func unmarshal(data []byte, into any) error {
