@@ -50,8 +50,8 @@ func startFleet(b *testing.B) *fleet {
 	f := &fleet{server: server, time: &shifted{}, heard: make(chan registry.Committed, 1<<20)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	f.startRegistry(b, ctx, &running)
-	f.startVerifier(b, ctx, &running)
+	f.startRegistry(ctx, b, &running)
+	f.startVerifier(ctx, b, &running)
 	b.Cleanup(func() {
 		cancel()
 		running.Wait()
@@ -66,7 +66,7 @@ func (f *fleet) openLog(b *testing.B) *eventlog.Log {
 	return log
 }
 
-func (f *fleet) startRegistry(b *testing.B, ctx context.Context, running *sync.WaitGroup) {
+func (f *fleet) startRegistry(ctx context.Context, b *testing.B, running *sync.WaitGroup) {
 	cat, err := catalog.Open(b.TempDir(), catalog.Options{})
 	require.NoError(b, err)
 	nc := f.server.Connect()
@@ -94,7 +94,7 @@ func (f *fleet) startRegistry(b *testing.B, ctx context.Context, running *sync.W
 	<-opened
 }
 
-func (f *fleet) startVerifier(b *testing.B, ctx context.Context, running *sync.WaitGroup) {
+func (f *fleet) startVerifier(ctx context.Context, b *testing.B, running *sync.WaitGroup) {
 	log := f.openLog(b)
 	ready := make(chan struct{}, 16)
 	var err error

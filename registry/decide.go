@@ -159,10 +159,10 @@ func keyAt(s State, project, address string) (projections.Key, error) {
 	if id, err := events.ParseKeyID(address); err == nil {
 		return s.Key(id)
 	}
-	if events.CheckKeyName(address) != nil {
-		return projections.Key{}, nil
+	if events.CheckKeyName(address) == nil {
+		return s.KeyNamed(project, address)
 	}
-	return s.KeyNamed(project, address)
+	return projections.Key{}, nil // no key can be called that
 }
 
 // findDeployment finds a project's deployment by its id or name.
@@ -179,10 +179,10 @@ func deploymentAt(s State, project, address string) (projections.Deployment, err
 	if id, err := events.ParseDeploymentID(address); err == nil {
 		return s.Deployment(id)
 	}
-	if events.CheckDeploymentName(address) != nil {
-		return projections.Deployment{}, nil
+	if events.CheckDeploymentName(address) == nil {
+		return s.DeploymentNamed(project, address)
 	}
-	return s.DeploymentNamed(project, address)
+	return projections.Deployment{}, nil // no deployment can be called that
 }
 
 // longestGrace is how long the secret before a rotation may go on opening.

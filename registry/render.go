@@ -15,10 +15,10 @@ type subject struct {
 }
 
 func subjectBefore(s State, c *call) (was subject, err error) {
-	switch c.cmd.Verb {
-	case KeyDelete:
+	if c.cmd.Verb == KeyDelete {
 		was.key, err = keyAt(s, c.cmd.Project, c.cmd.Request.Key)
-	case DeploymentRemove:
+	}
+	if c.cmd.Verb == DeploymentRemove {
 		was.deployment, err = deploymentAt(s, c.cmd.Project, c.cmd.Request.Name)
 	}
 	return was, err

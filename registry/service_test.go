@@ -306,13 +306,13 @@ func TestClockDoubted(t *testing.T) {
 	hear[registry.ClockTrusted](t, h)
 	at := "2027-06-01"
 	h.must(t, registry.KeyCreate, registry.Request{Name: "demo-key", ExpiresAt: &at})
-	real := h.clock.Now()
-	h.clock.Step(real.AddDate(1, 0, 0)) // a year ahead
+	rightly := h.clock.Now()
+	h.clock.Step(rightly.AddDate(1, 0, 0)) // a year ahead
 	made := h.must(t, registry.KeyCreate, registry.Request{Name: "meanwhile"})
 	last, err := w.log.Last(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, made.Seq, last.Commit.Last(), "nothing expired behind it")
-	h.clock.Step(real)
+	h.clock.Step(rightly)
 	h.must(t, registry.KeyDelete, registry.Request{Key: "meanwhile"})
 	assert.Equal(t, registry.Active, h.must(t, registry.KeyGet, registry.Request{Key: "demo-key"}).Status)
 }

@@ -55,7 +55,7 @@ func (t *Txn) Project(name string) (Project, error) {
 func (t *Txn) Fold(es ...events.Event) error {
 	for i := range es {
 		if err := t.fold(&es[i], t.next); err != nil {
-			return fmt.Errorf("Seq %d: %w", t.next, err)
+			return fmt.Errorf("event %d: %w", t.next, err)
 		}
 		t.next++
 	}
