@@ -49,9 +49,6 @@ func ParseKeyID(s string) (KeyID, error) { return parseID[keyKind](s) }
 // ParseDeploymentID is ParseKeyID for deployments.
 func ParseDeploymentID(s string) (DeploymentID, error) { return parseID[deploymentKind](s) }
 
-// ParseIncarnation is ParseKeyID for incarnations of the log.
-func ParseIncarnation(s string) (Incarnation, error) { return parseID[incarnationKind](s) }
-
 func parseID[K kind](s string) (ID[K], error) {
 	var id ID[K]
 	var k K

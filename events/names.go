@@ -17,7 +17,6 @@ const (
 	MaxCommandIDBytes    = 128
 	MaxHintBytes         = 64
 	MaxUpstreamBytes     = 2048
-	MaxReasonRunes       = 300
 )
 
 var (
@@ -62,25 +61,18 @@ func checkScope(what, s string) error {
 // SystemName reports whether a project or actor is the system's own: its name begins with '_'.
 func SystemName(s string) bool { return strings.HasPrefix(s, "_") }
 
-// CheckDescription allows up to 300 characters of text, line breaks and tabs included.
+// CheckDescription allows up to 300 characters of text, line breaks and tabs included, and refuses what could drive a
+// terminal or hide text from a reader.
 func CheckDescription(s string) error {
-	return checkText("description", s, MaxDescriptionRunes)
-}
-
-// CheckReason is CheckDescription for the reasons that actors give.
-func CheckReason(s string) error { return checkText("reason", s, MaxReasonRunes) }
-
-// checkText refuses what could drive a terminal or hide text from a reader.
-func checkText(what, s string, most int) error {
 	if !utf8.ValidString(s) {
-		return fmt.Errorf("the %s is not valid UTF-8", what)
+		return errors.New("the description is not valid UTF-8")
 	}
-	if n := utf8.RuneCountInString(s); n > most {
-		return fmt.Errorf("the %s has %d characters; at most %d are allowed", what, n, most)
+	if n := utf8.RuneCountInString(s); n > MaxDescriptionRunes {
+		return fmt.Errorf("the description has %d characters; at most %d are allowed", n, MaxDescriptionRunes)
 	}
 	for _, r := range s {
 		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
-			return fmt.Errorf("the %s contains the control character %U; remove it", what, r)
+			return fmt.Errorf("the description contains the control character %U; remove it", r)
 		}
 	}
 	return nil
