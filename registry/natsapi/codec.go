@@ -3,72 +3,17 @@ package natsapi
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"strings"
 
 	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/keyfleet/keyfleet/registry"
 )
 
-// Subjects are keyfleet.cmd.<project>.<actor>.<noun>.<verb>.
-const subjectPrefix = "keyfleet.cmd."
-
-func subjectOf(project, actor string, v registry.Verb) string {
-	return subjectPrefix + project + "." + actor + "." + string(v)
-}
-
 const (
-	contentType     = "Content-Type"
-	msgpackType     = "application/msgpack"
-	jsonType        = "application/json"
-	maxRequestBytes = 256 << 10
+	contentType = "Content-Type"
+	msgpackType = "application/msgpack"
 )
-
-// decodeRequest reads a request strictly. Errors are refusals.
-func decodeRequest(data []byte, asMsgpack bool) (registry.Request, error) {
-	var r registry.Request
-	if len(data) > maxRequestBytes {
-		return r, invalid("", "the request has %d bytes; at most %d are allowed", len(data), maxRequestBytes)
-	}
-	if len(bytes.TrimSpace(data)) == 0 {
-		return r, nil
-	}
-	if asMsgpack {
-		var err error
-		if data, err = msgpackToJSON(data); err != nil {
-			return r, invalid("", "the request is not msgpack of a map of fields: %v", err)
-		}
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(&r)
-	if err == nil {
-		if _, err = dec.Token(); errors.Is(err, io.EOF) {
-			return r, nil
-		}
-		return r, invalid("", "something stands behind the request's JSON; send one object alone")
-	}
-	return r, refusalOf(err)
-}
-
-func refusalOf(err error) error {
-	var wrongType *json.UnmarshalTypeError
-	if errors.As(err, &wrongType) && wrongType.Field != "" {
-		return invalid(wrongType.Field, "%s is a %s, not a %s", wrongType.Field, kindOf(wrongType), wrongType.Value)
-	}
-	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		name = strings.Trim(name, `"`)
-		return invalid(name, "there is no field %q; see the documentation of commands for those there are", name)
-	}
-	return invalid("", "the request is not a JSON object of fields: %v", err)
-}
-
-func kindOf(e *json.UnmarshalTypeError) string {
-	return strings.TrimPrefix(strings.TrimPrefix(e.Type.String(), "*"), "[]")
-}
 
 func invalid(field, format string, args ...any) error {
 	return &registry.Refusal{Code: registry.Invalid, Field: field, Message: fmt.Sprintf(format, args...)}
@@ -90,7 +35,7 @@ func encode(v any, asMsgpack bool) ([]byte, error) {
 	return msgpack.Marshal(wholeNumbers(generic))
 }
 
-// wholeNumbers turns JSON's numbers into integers; replies have no others.
+// wholeNumbers turns JSON's numbers into integers; replies have no others, and none beyond 63 bits.
 func wholeNumbers(v any) any {
 	switch v := v.(type) {
 	case json.Number:
@@ -122,7 +67,7 @@ func msgpackToJSON(data []byte) ([]byte, error) {
 	}
 	fields := map[string]any{}
 	for range n {
-		name, err := dec.DecodeString()
+		name, err := text(dec)
 		if err != nil {
 			return nil, err
 		}

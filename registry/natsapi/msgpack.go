@@ -2,7 +2,9 @@ package natsapi
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
@@ -25,7 +27,7 @@ func flatValue(dec *msgpack.Decoder, left *bytes.Reader) (any, error) {
 	case code >= msgpcode.NegFixedNumLow, code >= msgpcode.Int8 && code <= msgpcode.Int64:
 		return dec.DecodeInt64()
 	case msgpcode.IsString(code):
-		return dec.DecodeString()
+		return text(dec)
 	case msgpcode.IsFixedArray(code), code == msgpcode.Array16, code == msgpcode.Array32:
 		return texts(dec, left)
 	default:
@@ -43,9 +45,26 @@ func texts(dec *msgpack.Decoder, left *bytes.Reader) (any, error) {
 	}
 	list := make([]string, n)
 	for i := range list {
-		if list[i], err = dec.DecodeString(); err != nil {
+		if list[i], err = text(dec); err != nil {
 			return nil, err
 		}
 	}
 	return list, nil
+}
+
+// text reads a text that is one: the decoder takes bytes for texts too, and JSON has no way to write either what is
+// not UTF-8 or the difference.
+func text(dec *msgpack.Decoder) (string, error) {
+	code, err := dec.PeekCode()
+	if err != nil {
+		return "", err
+	}
+	if !msgpcode.IsString(code) {
+		return "", fmt.Errorf("code %#x is no text", code)
+	}
+	s, err := dec.DecodeString()
+	if err == nil && !utf8.ValidString(s) {
+		err = errors.New("a text is not valid UTF-8")
+	}
+	return s, err
 }

@@ -97,7 +97,7 @@ func TestStockClient(t *testing.T) {
 		{"key.get", `{"key":"nobody"}`, "not_found", "key.list"},
 		{"key.edit", `{"key":"demo-key","expect_rev":7}`, "conflict", "revision 1"},
 		{"key.create", `{"name":"demo-key","colour":"red"}`, "invalid", "colour"},
-		{"key.create", `{"name":17}`, "invalid", "name is a string"},
+		{"key.create", `{"name":17}`, "invalid", "name is a text"},
 		{"key.create", `{"name":"demo-key"} {}`, "invalid", "behind"},
 		{"key.create", `[]`, "invalid", "JSON object"},
 		{"key.create", `{"name":"\n"}`, "invalid", "4 to 63"},

@@ -2,9 +2,10 @@ package natsapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,28 +22,33 @@ type Service interface {
 }
 
 const (
-	maxInFlight = 4096
-	usualWait   = 30 * time.Second
+	maxInFlight   = 4096
+	usualWait     = 30 * time.Second
+	flushPatience = 2 * time.Second
+	drainPatience = 5 * time.Second // of Close, with commands that do not become durable
 )
 
 // Server answers commands while its registry is the active one, and is silent else.
 type Server struct {
-	svc     Service
-	micro   micro.Service
-	ctx     context.Context //nolint:containedctx // ends the handlers, which NATS calls without one
-	end     context.CancelFunc
-	places  chan struct{}
-	running sync.WaitGroup
+	nc     *nats.Conn
+	svc    Service
+	micro  micro.Service
+	places chan struct{}   // one is taken for each command that is being carried out
+	ctx    context.Context // of the handlers, which NATS calls without one
+	end    context.CancelFunc
+	closed atomic.Bool
 }
 
-// Serve begins to answer. version is a semantic version, as NATS micro wants it.
+// Serve begins to answer. version is a semantic version, as NATS micro wants it. The right to publish to callers'
+// reply subjects is all that nc needs, and safer than more: nats micro's own answers (ping, info, stats) go to any
+// reply subject that a caller names.
 func Serve(nc *nats.Conn, svc Service, version string) (*Server, error) {
-	s := &Server{svc: svc, places: make(chan struct{}, maxInFlight)}
+	s := &Server{nc: nc, svc: svc, places: make(chan struct{}, maxInFlight)}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	var err error
 	// No queue group: a registry that was frozen would swallow its share of the commands.
 	s.micro, err = micro.AddService(nc, micro.Config{
-		Name: "keyfleet", Version: version, QueueGroupDisabled: true,
+		Name: "keyfleet", Version: version, QueueGroupDisabled: true, StatsHandler: s.stats,
 		Description: "API keys: commands at " + subjectOf("<project>", "<actor>", "<noun>.<verb>"),
 	})
 	if err != nil {
@@ -57,46 +63,73 @@ func Serve(nc *nats.Conn, svc Service, version string) (*Server, error) {
 			return nil, fmt.Errorf("offer %s over NATS: %w", v, err)
 		}
 	}
+	// Callers that come before the server knows of the endpoints would be told that there is no registry.
+	if err := nc.FlushTimeout(flushPatience); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("offer commands over NATS: %w", err)
+	}
 	return s, nil
 }
 
-// Close answers nothing further and waits for the commands that are being carried out.
+// stats is what `nats micro stats` shows beside its own counts, which know nothing of handlers that answer later.
+func (s *Server) stats(*micro.Endpoint) any {
+	term, active := s.svc.Active()
+	return struct {
+		Active   bool   `json:"active"` // false: this registry stands by
+		Term     uint64 `json:"term"`
+		InFlight int    `json:"in_flight"`
+	}{active, term, len(s.places)}
+}
+
+// Close takes in no further commands and returns once those under way are answered. What arrives meanwhile is told
+// to try again.
 func (s *Server) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
 	err := s.micro.Stop()
+	defer time.AfterFunc(drainPatience, s.end).Stop()
+	for range cap(s.places) {
+		s.places <- struct{}{} // never given back
+	}
 	s.end()
-	s.running.Wait()
+	if s.nc.IsConnected() {
+		err = errors.Join(err, s.nc.FlushTimeout(flushPatience)) // the answers, before the caller closes the connection
+	}
 	return err
 }
 
+var errBusy = &registry.Refusal{Code: registry.Unavailable,
+	Message: "this registry is closing, or has as much to do as it can; try again under the same command id"}
+
+// handler never waits: the commands of one verb pass through it one by one.
 func (s *Server) handler(v registry.Verb) func(micro.Request) {
 	return func(req micro.Request) {
-		if _, active := s.svc.Active(); !active || req.Reply() == "" || s.ctx.Err() != nil {
+		if _, active := s.svc.Active(); !active || !answerable(req.Reply()) {
 			return
 		}
 		select {
 		case s.places <- struct{}{}:
+			go func() {
+				s.handle(v, req)
+				<-s.places
+			}()
 		default:
-			respond(req, nil, &registry.Refusal{Code: registry.Unavailable,
-				Message: "the registry has too much to do; try again under the same command id"})
-			return
+			s.respond(req, nil, errBusy)
 		}
-		s.running.Go(func() {
-			defer func() { <-s.places }()
-			s.handle(v, req)
-		})
 	}
 }
 
 func (s *Server) handle(v registry.Verb, req micro.Request) {
 	cmd, err := commandOf(v, req)
 	if err != nil {
-		respond(req, nil, err)
+		s.respond(req, nil, err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, patience(&cmd.Request))
 	defer cancel()
 	reply, err := s.svc.Do(ctx, cmd)
-	respond(req, reply, err)
+	s.respond(req, reply, err)
 }
 
 // commandOf reads project and actor from the subject, which the NATS server's permissions speak about,
@@ -123,40 +156,4 @@ func patience(r *registry.Request) time.Duration {
 		return usualWait
 	}
 	return max(wait, time.Second)
-}
-
-// problem is the body of a refusal.
-type problem struct {
-	Code    registry.Code `json:"code"`
-	Message string        `json:"message"`
-	Field   string        `json:"field,omitempty"`
-}
-
-func respond(req micro.Request, reply any, err error) {
-	asMsgpack := isMsgpack(req)
-	headers := micro.Headers{contentType: {jsonType}}
-	if asMsgpack {
-		headers[contentType] = []string{msgpackType}
-	}
-	if err == nil {
-		data, broken := encode(reply, asMsgpack)
-		if broken == nil {
-			_ = req.Respond(data, micro.WithHeaders(headers)) // no connection, nobody to tell
-			return
-		}
-		err = broken
-	}
-	refusal := registry.AsRefusal(err)
-	body, _ := encode(problem{refusal.Code, refusal.Message, refusal.Field}, asMsgpack) // texts alone: cannot fail
-	_ = req.Error(string(refusal.Code), oneLine(refusal.Message), body, micro.WithHeaders(headers))
-}
-
-// oneLine keeps a sentence from being more than one header.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
 }

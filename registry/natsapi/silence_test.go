@@ -1,0 +1,162 @@
+package natsapi_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyfleet/keyfleet/events/eventlog"
+	"github.com/keyfleet/keyfleet/events/eventlogtest"
+	"github.com/keyfleet/keyfleet/registry"
+	"github.com/keyfleet/keyfleet/registry/natsapi"
+)
+
+// desk is a registry in so far as package natsapi sees one.
+type desk struct {
+	standby atomic.Bool
+	asked   atomic.Int64 // how often whether it is active
+	do      func(context.Context, registry.Command) (any, error)
+}
+
+func (d *desk) Active() (uint64, bool) {
+	active := !d.standby.Load()
+	d.asked.Add(1)
+	return 1, active
+}
+
+func (d *desk) Do(ctx context.Context, c registry.Command) (any, error) { return d.do(ctx, c) }
+
+func (d *desk) serve(t *testing.T, nc *nats.Conn) *natsapi.Server {
+	t.Helper()
+	s, err := natsapi.Serve(nc, d, "1.2.3")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// post sends a command without waiting, and gives where its answer will come.
+func post(t *testing.T, nc *nats.Conn, verb registry.Verb, body string) <-chan *nats.Msg {
+	t.Helper()
+	answers := make(chan *nats.Msg, 1)
+	inbox := nats.NewInbox()
+	_, err := nc.ChanSubscribe(inbox, answers)
+	require.NoError(t, err)
+	require.NoError(t, nc.PublishRequest("keyfleet.cmd.acme.alice."+string(verb), inbox, []byte(body)))
+	return answers
+}
+
+func await(t *testing.T, answers <-chan *nats.Msg) *nats.Msg {
+	t.Helper()
+	select {
+	case m := <-answers:
+		return m
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "no answer")
+		return nil
+	}
+}
+
+func TestStandbyIsSilent(t *testing.T) {
+	server := eventlogtest.StartServer(t)
+	d := &desk{do: func(_ context.Context, c registry.Command) (any, error) {
+		assert.Equal(t, "last", c.Request.Key, "a standby does not even look at commands")
+		return &registry.KeyReply{}, nil
+	}}
+	d.standby.Store(true)
+	d.serve(t, server.Connect())
+	nc := server.Connect()
+	unheard := post(t, nc, registry.KeyGet, `{"key":"demo-key"}`)
+	malformed := post(t, nc, registry.KeyGet, `{"colour":"red"}`)
+	require.Eventually(t, func() bool { return d.asked.Load() == 2 }, 20*time.Second, time.Millisecond)
+	d.standby.Store(false)
+	await(t, post(t, nc, registry.KeyGet, `{"key":"last"}`))
+	assert.Empty(t, unheard)
+	assert.Empty(t, malformed)
+}
+
+// TestAnswersAreNobodysInput: the registry may publish where its callers may not, and answers must not be a way there.
+func TestAnswersAreNobodysInput(t *testing.T) {
+	server := startServer(t)
+	hub := startHub(t, server, "hub")
+	<-hub.opened
+	nc := server.Connect()
+	log, err := eventlog.Open(t.Context(), nc, eventlog.Options{ReadOnly: true})
+	require.NoError(t, err)
+	before, err := log.Last(t.Context())
+	require.NoError(t, err)
+	heard := make(chan *nats.Msg, 16)
+	_, err = nc.ChanSubscribe("keyfleet.cmd.acme.bob.>", heard)
+	require.NoError(t, err)
+	for _, reply := range []string{eventlog.Subject, "keyfleet.cmd.acme.bob.key.list", "$KV.KEYFLEET_ELECTION.active", "$JS.API.STREAM.DELETE.KEYFLEET_LOG"} {
+		require.NoError(t, nc.PublishRequest("keyfleet.cmd.acme.alice.key.list", reply, nil))
+	}
+	_, err = nc.Request("keyfleet.cmd.acme.alice.key.list", nil, 10*time.Second) // heard behind them
+	require.NoError(t, err)
+	assert.Empty(t, heard)
+	after, err := log.Last(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, before.StreamSeq, after.StreamSeq)
+	_, active := hub.svc.Active()
+	assert.True(t, active)
+}
+
+func TestCloseAnswersWhatIsUnderWay(t *testing.T) {
+	server := eventlogtest.StartServer(t)
+	entered, release := make(chan struct{}), make(chan struct{})
+	d := &desk{do: func(ctx context.Context, c registry.Command) (any, error) {
+		if c.Verb == registry.KeyGet {
+			return &registry.KeyReply{}, nil
+		}
+		close(entered)
+		<-release
+		return &registry.KeyReply{Secret: "for alice"}, ctx.Err()
+	}}
+	s := d.serve(t, server.Connect())
+	nc := server.Connect()
+	underWay := post(t, nc, registry.KeyCreate, "")
+	<-entered
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	require.Eventually(t, func() bool { // it takes nothing in any more
+		_, err := nc.Request("keyfleet.cmd.acme.alice.key.get", nil, 10*time.Second)
+		return errors.Is(err, nats.ErrNoResponders)
+	}, 20*time.Second, time.Millisecond)
+	assert.Empty(t, closed, "with a command under way")
+	close(release)
+	require.NoError(t, <-closed)
+	assert.Contains(t, string(await(t, underWay).Data), "for alice")
+	require.NoError(t, s.Close(), "a second time")
+}
+
+// TestTooMany fills the registry up. Further callers are told at once, rather than left to wait.
+func TestTooMany(t *testing.T) {
+	server := eventlogtest.StartServer(t)
+	const most = 4096
+	release := make(chan struct{})
+	var inside atomic.Int64
+	d := &desk{do: func(context.Context, registry.Command) (any, error) {
+		inside.Add(1)
+		<-release
+		return &registry.KeyReply{}, nil
+	}}
+	d.serve(t, server.Connect())
+	nc := server.Connect()
+	for range most {
+		require.NoError(t, nc.PublishRequest("keyfleet.cmd.acme.alice.key.get", "unheard", nil))
+	}
+	require.Eventually(t, func() bool { return inside.Load() == most }, 20*time.Second, time.Millisecond)
+	answer := await(t, post(t, nc, registry.KeyGet, ""))
+	assert.Equal(t, "unavailable", answer.Header.Get(micro.ErrorCodeHeader))
+	assert.Contains(t, string(answer.Data), "try again")
+	close(release)
+	assert.Eventually(t, func() bool {
+		return await(t, post(t, nc, registry.KeyGet, "")).Header == nil
+	}, 20*time.Second, time.Millisecond)
+}
