@@ -76,8 +76,8 @@ func (r *auditReader) read(ctx context.Context, log *eventlog.Log) error {
 		}
 		return nil
 	})
-	if errors.Is(err, errAuditDone) || (r.follow && ctx.Err() != nil) {
-		return nil
+	if stopped := r.follow && ctx.Err() != nil; stopped || errors.Is(err, errAuditDone) {
+		err = nil
 	}
 	return err
 }

@@ -80,7 +80,7 @@ func serveDev(ctx context.Context, stop *stopping, flags *devFlags, out io.Write
 			return err
 		}
 		if ctx.Err() != nil {
-			return nil
+			return ctx.Err()
 		}
 	}
 	file, err := d.announce()

@@ -79,7 +79,7 @@ func (a *app) issue(ctx context.Context, verb registry.Verb, r registry.Request)
 			if err := keyTable(&reply)(a.err); err != nil {
 				return err
 			}
-			a.say("\nThe secret follows, this once: only its digest is kept.\n")
+			a.say("\nThe secret stands on standard output, this once: only its digest is kept.\n")
 			_, err := fmt.Fprintln(w, reply.Secret)
 			return err
 		})

@@ -25,6 +25,8 @@ import (
 
 // TestMain makes this test binary serve as keyfleet, and as the few tools that scripts and the README use.
 func TestMain(m *testing.M) {
+	// With the race detector every process else sleeps for a second before it ends.
+	_ = os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
 	testscript.Main(m, map[string]func(){"keyfleet": main, "nats": natsTool})
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -27,6 +28,7 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("USER", "Somebody Else")
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
 	})
