@@ -197,12 +197,3 @@ func TestTakeover(t *testing.T) {
 	require.NoError(t, natsapi.NewClient(server.Connect(), "acme", "alice").Do(ctx, registry.KeyList, registry.Request{Limit: 1}, &list))
 	assert.Equal(t, callers*each, list.Count, "nothing lost, nothing twice")
 }
-
-func TestClientGivesUp(t *testing.T) {
-	server := eventlogtest.StartServer(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	err := natsapi.NewClient(server.Connect(), "acme", "alice").Do(ctx, registry.KeyGet, registry.Request{Key: "demo-key"}, &registry.KeyReply{})
-	assert.Equal(t, registry.Unavailable, registry.AsRefusal(err).Code)
-	assert.Contains(t, err.Error(), "no registry answers")
-}
