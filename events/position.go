@@ -8,12 +8,12 @@ import (
 // Position is how far a reader has come: behind the last commit that it took in. The zero Position
 // is before the beginning of any log.
 type Position struct {
-	Incarnation Incarnation
-	Seq         Seq       // of the last event
-	Chain       ChainHash // of the last commit
-	Term        uint64    // newest term seen
-	Time        Instant   // of the last commit
-	StreamSeq   uint64    // of the message that held it. A hint: Seq, Incarnation and Chain decide.
+	Incarnation Incarnation `json:"incarnation"`
+	Seq         Seq         `json:"seq"`        // of the last event
+	Chain       ChainHash   `json:"chain"`      // of the last commit
+	Term        uint64      `json:"term"`       // newest term seen
+	Time        Instant     `json:"time"`       // of the last commit
+	StreamSeq   uint64      `json:"stream_seq"` // of the message that held it. A hint: Seq, Incarnation and Chain decide.
 }
 
 // Why a commit does not follow a position. A reader that meets one of these has not read
