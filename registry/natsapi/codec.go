@@ -3,6 +3,7 @@ package natsapi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -64,6 +65,9 @@ func msgpackToJSON(data []byte) ([]byte, error) {
 	n, err := dec.DecodeMapLen()
 	if err != nil {
 		return nil, err
+	}
+	if n < 0 { // how the decoder counts nil
+		return nil, errors.New("nil is no map")
 	}
 	fields := map[string]any{}
 	for range n {
