@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -49,8 +52,10 @@ line of its own.`,
 		if err != nil {
 			return err
 		}
+		ctx, forget := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer forget()
 		reader := &auditReader{app: a, filter: &filter, end: end, follow: follow, names: map[string]string{}}
-		return reader.read(cmd.Context(), log)
+		return reader.read(ctx, log)
 	}
 	return cmd
 }
@@ -76,8 +81,11 @@ func (r *auditReader) read(ctx context.Context, log *eventlog.Log) error {
 		}
 		return nil
 	})
-	if stopped := r.follow && ctx.Err() != nil; stopped || errors.Is(err, errAuditDone) {
+	switch {
+	case errors.Is(err, errAuditDone), ctx.Err() != nil && r.follow:
 		err = nil
+	case ctx.Err() != nil:
+		err = unavailableError("interrupted: what stands above is not all")
 	}
 	return err
 }

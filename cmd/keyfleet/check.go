@@ -56,6 +56,7 @@ Exit status: 0 allowed, 1 refused, 3 the verifier cannot say.`,
 	f := cmd.Flags()
 	f.StringVar(&address, "check", "", "address of the verifier's check listener (default: that of dev.json, else "+defaultCheck+")")
 	f.StringVar(&deployment, "deployment", "", "deployment to open (required)")
+	a.completesFlag(cmd, "deployment", registry.DeploymentList)
 	f.StringVar(&minSeq, "min-seq", "", "answer from a state at least this new: a Seq, or incarnation:Seq")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if deployment == "" {

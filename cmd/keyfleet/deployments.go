@@ -13,8 +13,10 @@ import (
 )
 
 func (a *app) deploymentsCommand() *cobra.Command {
+	aDeployment := func(cmd *cobra.Command) *cobra.Command { return a.completesWith(cmd, first(registry.DeploymentList)) }
 	return a.asClient(group("deployments", "Register, change and remove the deployments that keys open",
-		a.deploymentsRegister(), a.deploymentsEdit(), a.deploymentsList(), a.deploymentsShow(), a.deploymentsRemove()))
+		a.deploymentsRegister(), aDeployment(a.deploymentsEdit()), a.deploymentsList(),
+		aDeployment(a.deploymentsShow()), aDeployment(a.deploymentsRemove())))
 }
 
 func (a *app) deploymentsRegister() *cobra.Command {

@@ -36,7 +36,9 @@ func (a *app) devCommand() *cobra.Command {
 		Long: `Runs a NATS server, a registry, a verifier, a gateway and a demo model in one process, on loopback addresses only, and
 keeps everything in one directory. It goes on from there after any end, kill -9 included. Port 0 picks a free port.
 
-Once ready it writes DIR/dev.json, which the other commands find by themselves, and prints what to type next.`,
+Once ready it writes DIR/dev.json, which the other commands find by themselves, and prints what to type next. The file
+has the addresses (nats as nats://host:port; http, check, admin and gateway as http://host:port), project and actor of
+its user, and admin_key, the credential for REST. It is there for as long as dev is ready, and after a kill -9.`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()

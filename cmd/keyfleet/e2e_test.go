@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -180,4 +184,48 @@ func TestTheDemoDeploymentIsOnlyDevsOwnToMove(t *testing.T) {
 	third := startDev(t, data)
 	shown, _ := third.keyfleet(t, "", "deployments", "show", "echo-model", "--json")
 	require.Contains(t, shown, `"upstream":"http://127.0.0.1:9/v9"`)
+}
+
+func TestAuditFollowsUntilItIsStopped(t *testing.T) {
+	dev := startDev(t, filepath.Join(t.TempDir(), "data"))
+	cmd := exec.Command("keyfleet", "audit", "log", "--follow", "--nats", dev.NATS, "--type", "created", "--project", "demo", "--json")
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(stdout)
+	for _, name := range []string{"first-key", "second-key"} {
+		dev.request(t, "keyfleet.cmd.demo.dev.key.create", `{"name":"`+name+`"}`)
+		require.True(t, lines.Scan())
+		require.Contains(t, lines.Text(), name)
+	}
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait())
+}
+
+func TestManyDeletionsAreOneWait(t *testing.T) {
+	dev := startDev(t, filepath.Join(t.TempDir(), "data"))
+	nc, err := nats.Connect(dev.NATS)
+	require.NoError(t, err)
+	defer nc.Close()
+	var names strings.Builder
+	for i := range 300 {
+		name := fmt.Sprintf("bulk-%d", i)
+		_, err := nc.Request("keyfleet.cmd.demo.dev.key.create", []byte(`{"name":"`+name+`"}`), 10*time.Second)
+		require.NoError(t, err)
+		fmt.Fprintln(&names, name)
+	}
+	out, status := dev.keyfleet(t, names.String(), "keys", "delete", "-", "--wait", "confirmed", "--json")
+	require.Equal(t, statusUnavailable, status, "recorded, not confirmed")
+	replies := strings.Split(strings.TrimSpace(out), "\n")
+	require.Len(t, replies, 300)
+	newest := uint64(0)
+	for _, line := range replies {
+		var reply registry.KeyReply
+		require.NoError(t, json.Unmarshal([]byte(line), &reply))
+		require.Equal(t, registry.Deleted, reply.Status)
+		newest = max(newest, uint64(reply.Seq))
+	}
+	var last registry.KeyReply
+	require.NoError(t, json.Unmarshal([]byte(replies[299]), &last))
+	require.Equal(t, newest, uint64(last.Seq), "whoever has applied what was waited for has applied all")
 }

@@ -32,13 +32,13 @@ func hasEnvironment(f *pflag.Flag) bool {
 }
 
 // flagsFromEnvironment sets the flags that the command line left out. An empty variable is none.
-func flagsFromEnvironment(cmd *cobra.Command, lookup func(string) (string, bool)) error {
+func flagsFromEnvironment(cmd *cobra.Command, lookup func(string) string) error {
 	var failed error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Changed || !hasEnvironment(f) {
 			return
 		}
-		value, _ := lookup(environmentName(f.Name))
+		value := lookup(environmentName(f.Name))
 		if value == "" {
 			return
 		}

@@ -7,13 +7,15 @@ import (
 )
 
 func (a *app) keysCommand() *cobra.Command {
+	aKey := func(cmd *cobra.Command) *cobra.Command { return a.completesWith(cmd, first(registry.KeyList)) }
 	keys := group("keys", "Create, change, rotate and revoke API keys",
-		a.keysCreate(), a.keysRotate(), a.keysList(), a.keysShow(), a.keysHistory(), a.keysIdentify(),
-		a.keysEdit(), a.keysExpire(), a.keysDelete(),
+		a.keysCreate(), aKey(a.keysRotate()), a.keysList(), aKey(a.keysShow()), aKey(a.keysHistory()), a.keysIdentify(),
+		aKey(a.keysEdit()), aKey(a.keysExpire()),
+		a.completesWith(a.keysDelete(), func(int) registry.Verb { return registry.KeyList }),
 		a.keysDeployments(registry.KeyAttach, "attach", "Let a key open further deployments"),
 		a.keysDeployments(registry.KeyDetach, "detach", "Stop a key from opening deployments"),
-		a.keysSwitch(registry.KeyDisable, "disable", "Make a key open nothing until it is enabled"),
-		a.keysSwitch(registry.KeyEnable, "enable", "Undo disable"),
+		aKey(a.keysSwitch(registry.KeyDisable, "disable", "Make a key open nothing until it is enabled")),
+		aKey(a.keysSwitch(registry.KeyEnable, "enable", "Undo disable")),
 	)
 	return a.asClient(keys)
 }
@@ -35,6 +37,7 @@ func (a *app) keysEdit() *cobra.Command {
 	f.StringSliceVar(&deployments, "deployment", nil, "all deployments that it shall open, repeated or with commas; an empty one clears them")
 	f.String("expires", "", "new expiry: a date (00:00 UTC), an RFC 3339 time or never")
 	onlyOnCommandLine(cmd, "name", "description", "deployment", "expires")
+	a.completesFlag(cmd, "deployment", registry.DeploymentList)
 	change.addTo(cmd)
 	change.addRevisionTo(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -87,7 +90,12 @@ func (a *app) keysDeployments(verb registry.Verb, use, short string) *cobra.Comm
 		r.Key, r.Deployments = args[0], &deployments
 		return a.changeKey(cmd.Context(), verb, r)
 	}
-	return cmd
+	return a.completesWith(cmd, func(given int) registry.Verb {
+		if given == 0 {
+			return registry.KeyList
+		}
+		return registry.DeploymentList
+	})
 }
 
 func (a *app) keysSwitch(verb registry.Verb, use, short string) *cobra.Command {

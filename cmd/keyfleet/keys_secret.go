@@ -30,6 +30,7 @@ has it. It is printed once, on standard output; everything else for people goes 
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&deployments, "deployment", nil, "deployment that the key opens, repeated or with commas")
+	a.completesFlag(cmd, "deployment", registry.DeploymentList)
 	f.String("expires", "", "when it dies: a date (00:00 UTC), an RFC 3339 time or never (the default)")
 	f.String("description", "", "what the key is for")
 	change.addTo(cmd)

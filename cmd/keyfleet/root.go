@@ -53,7 +53,7 @@ Exit status: 0 done, 1 refused, 2 usage, 3 unavailable or recorded but not confi
 Every flag can be given by the environment as well: --nats as KEYFLEET_NATS, --log-level as KEYFLEET_LOG_LEVEL.`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd, os.LookupEnv) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd, os.Getenv) },
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
