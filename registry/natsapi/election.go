@@ -25,6 +25,7 @@ const (
 	electionLook = 200 * time.Millisecond
 	renewEvery   = selfLease / 4
 	putTimeout   = selfLease / 2
+	openTimeout  = 2 * time.Second
 )
 
 const (
@@ -39,13 +40,16 @@ type ElectionOptions struct {
 	Clock    clock.Clock // default: the system's
 }
 
-// Election elects the active registry by compare-and-set on a key of a NATS KV bucket.
+// Election elects the active registry by compare-and-set on a key of a NATS KV bucket. Nothing else that the bucket
+// says is believed: what it reads may be old.
 type Election struct {
+	js   jetstream.JetStream
 	kv   jetstream.KeyValue
 	opts ElectionOptions
 }
 
 // NewElection opens the bucket, and creates it where it is missing: it holds nothing that must outlive an election.
+// While no server answers it keeps asking until ctx ends.
 func NewElection(ctx context.Context, nc *nats.Conn, opts ElectionOptions) (*Election, error) {
 	if opts.Clock == nil {
 		opts.Clock = clock.System{}
@@ -54,17 +58,31 @@ func NewElection(ctx context.Context, nc *nats.Conn, opts ElectionOptions) (*Ele
 	if err != nil {
 		return nil, fmt.Errorf("election: %w", err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: electionBucket, History: 1, TTL: bucketTTL,
-		Storage: jetstream.FileStorage, Replicas: max(opts.Replicas, 1),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("election: open the bucket %s: %w", electionBucket, err)
-	}
-	return &Election{kv: kv, opts: opts}, nil
+	e := &Election{js: js, opts: opts}
+	return e, e.openBucket(ctx)
 }
 
-// Win keeps trying to create the key until it is not there: given up, or forgotten by the bucket.
+// openBucket asks in short attempts: what is sent while the servers elect their own leader is never answered.
+func (e *Election) openBucket(ctx context.Context) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, openTimeout)
+		kv, err := e.js.CreateOrUpdateKeyValue(attempt, jetstream.KeyValueConfig{
+			Bucket: electionBucket, History: 1, TTL: bucketTTL,
+			Storage: jetstream.FileStorage, Replicas: max(e.opts.Replicas, 1),
+		})
+		cancel()
+		if err == nil {
+			e.kv = kv
+			return nil
+		}
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("election: open the bucket %s: %w", electionBucket, err)
+		}
+	}
+}
+
+// Win keeps trying to create the key until it is not there: given up, or forgotten by the bucket. An error other
+// than ctx's is one that trying on would not mend.
 func (e *Election) Win(ctx context.Context) (registry.Leadership, error) {
 	look := time.NewTicker(electionLook)
 	defer look.Stop()
@@ -73,10 +91,16 @@ func (e *Election) Win(ctx context.Context) (registry.Leadership, error) {
 		attempt, cancel := context.WithTimeout(ctx, putTimeout)
 		revision, err := e.kv.Create(attempt, electionKey, []byte(e.opts.Name))
 		cancel()
-		if err == nil {
+		switch {
+		case err == nil:
 			return e.lead(revision, sent+selfLease), nil
+		case errors.Is(err, nats.ErrConnectionClosed):
+			return nil, fmt.Errorf("election: %w", err)
+		case errors.Is(err, jetstream.ErrNoStreamResponse):
+			// The bucket may have been lost. If it was not, this changes nothing; if it cannot be made now, then later.
+			_ = e.openBucket(ctx)
 		}
-		// The key exists, or nobody answers: neither is for the caller to know.
+		// Else the key exists, or nobody answers: neither is for the caller to know.
 		select {
 		case <-look.C:
 		case <-ctx.Done():

@@ -52,7 +52,9 @@ func script() []registry.Command {
 	text, upstream, never, soon, now := "for the demo", "http://127.0.0.1:9000", "never", "2031-01-31", "0"
 	digest := strings.Repeat("ab", 32)
 	rev := uint64(1)
-	step := func(v registry.Verb, r registry.Request) registry.Command { return registry.Command{Verb: v, Request: r} }
+	step := func(v registry.Verb, r registry.Request) registry.Command {
+		return registry.Command{Verb: v, Request: r}
+	}
 	return []registry.Command{
 		step(registry.DeploymentRegister, registry.Request{Name: "llama", CommandID: "c1"}),
 		step(registry.DeploymentRegister, registry.Request{Name: "mistral", CommandID: "c2"}),
