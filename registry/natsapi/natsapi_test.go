@@ -160,12 +160,13 @@ func TestTakeover(t *testing.T) {
 	second := startHub(t, server, "second")
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	const callers, each = 16, 20
+	const callers, each = 64, 10
+	nc := server.Connect() // one for all
 	seqs := make([][]uint64, callers)
 	var wg sync.WaitGroup
 	halfway := make(chan struct{}, callers)
 	for i := range callers {
-		c := natsapi.NewClient(server.Connect(), "acme", fmt.Sprintf("actor-%d", i))
+		c := natsapi.NewClient(nc, "acme", fmt.Sprintf("actor-%d", i))
 		wg.Go(func() {
 			for j := range each {
 				if j == each/2 {
