@@ -116,6 +116,9 @@ func (a *app) check(ctx context.Context, v *verdict, base, key, minSeq string) e
 	return nil
 }
 
+// toVerifier follows no redirects: they would carry the key to wherever they lead.
+var toVerifier = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
 func askVerifier(ctx context.Context, v *verdict, base, key, minSeq string) error {
 	target := base + "/v1/check/" + url.PathEscape(v.Project) + "/" + url.PathEscape(v.Deployment)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
@@ -128,7 +131,7 @@ func askVerifier(ctx context.Context, v *verdict, base, key, minSeq string) erro
 	if minSeq != "" {
 		request.Header.Set("Keyfleet-Min-Seq", minSeq)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := toVerifier.Do(request)
 	if err != nil {
 		return unavailableError("no verifier answers at %s; start one, or name another with --check (%v)", base, causeOf(err))
 	}

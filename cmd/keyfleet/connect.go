@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -91,12 +92,26 @@ func (c *clientFlags) connect(p place) (*nats.Conn, error) {
 	case err == nil:
 		return nc, nil
 	case errors.Is(err, nats.ErrNoServers):
-		return nil, unavailableError("no NATS server answers at %s (%s); start one with keyfleet dev, or name another with --nats", p.NATS, p.from)
+		return nil, unavailableError("no NATS server answers at %s (%s); start one with keyfleet dev, or name another with --nats",
+			withoutPassword(p.NATS), p.from)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
-		return nil, refusedError(registry.Forbidden, "the NATS server at %s does not let you in; give credentials with --creds", p.NATS)
+		return nil, refusedError(registry.Forbidden, "the NATS server at %s does not let you in; give credentials with --creds", withoutPassword(p.NATS))
 	default:
-		return nil, unavailableError("cannot talk to the NATS server at %s (%s): %v", p.NATS, p.from, err)
+		return nil, unavailableError("cannot talk to the NATS server at %s (%s): %v", withoutPassword(p.NATS), p.from, err)
 	}
+}
+
+// withoutPassword is a list of NATS URLs as it may be shown.
+func withoutPassword(list string) string {
+	urls := strings.Split(list, ",")
+	for i, text := range urls {
+		if u, err := url.Parse(strings.TrimSpace(text)); err == nil {
+			urls[i] = u.Redacted()
+		} else {
+			urls[i] = "(not a URL)"
+		}
+	}
+	return strings.Join(urls, ",")
 }
 
 // session is a connection to the registry, on behalf of an actor, in a project.

@@ -194,14 +194,14 @@ func (d *devServer) awaitRegistry(ctx context.Context) error {
 }
 
 // await waits for a part to be ready.
-func (d *devServer) await(ctx context.Context, ready <-chan struct{}) error {
+func (d *devServer) await(ctx context.Context, ready <-chan error) error {
 	select {
-	case <-ready:
-		return nil
+	case err := <-ready:
+		return err
 	case err := <-d.failed:
 		return err
 	case <-ctx.Done():
-		return nil
+		return ctx.Err()
 	}
 }
 

@@ -158,6 +158,28 @@ func TestALostDevFileMeansANewAdminKey(t *testing.T) {
 	require.Equal(t, 1, strings.Count(history, "\n"), "no second admin key, and the lost secret is dead")
 }
 
+// A first start that was interrupted is finished by the next. A log that was there and is gone is not made anew:
+// that would hide the loss, and end it for good.
+func TestALogIsMadeOnlyInANewDirectory(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	dev := startDev(t, data)
+	dev.request(t, "keyfleet.cmd.demo.dev.key.create", `{"name":"kept-key"}`)
+	require.Equal(t, statusDone, dev.stop())
+	for _, projection := range []string{"catalog", "verifier"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(data, projection)))
+	}
+	again := startDev(t, data)
+	shown, _ := again.keyfleet(t, "", "keys", "list")
+	require.Contains(t, shown, "kept-key")
+	require.Equal(t, statusDone, again.stop())
+
+	require.NoError(t, os.RemoveAll(filepath.Join(data, "nats")))
+	_, err := launchDev(data)
+	require.ErrorContains(t, err, "was not found")
+	_, err = launchDev(data)
+	require.ErrorContains(t, err, "was not found", "nor at the second try")
+}
+
 func TestARemovedDemoDeploymentStaysRemoved(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	dev := startDev(t, data)

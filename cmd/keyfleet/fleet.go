@@ -75,7 +75,7 @@ func askReadiness(ctx context.Context, base string) (verifierReport, error) {
 	if err != nil {
 		return v, usageError("--admin: %v", err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := toVerifier.Do(request)
 	if err != nil {
 		return v, unavailableError("no verifier answers at %s; start one, or name another with --admin (%v)", base, causeOf(err))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,6 +23,11 @@ func listen(flag, address string) (net.Listener, error) {
 	default:
 		return nil, flagError(flag, "cannot listen at %q: %v", bare(address), err)
 	}
+}
+
+// closing forgives a listener that its server has closed already.
+func closing(l io.Closer) func() error {
+	return func() error { _ = l.Close(); return nil }
 }
 
 // loopback gives the address in the form that listen takes, unless it can be reached from elsewhere.

@@ -11,7 +11,7 @@ import (
 // registryWatch hears what a registry does: it writes a log, counts, and tells once it is the active one.
 type registryWatch struct {
 	log *slog.Logger
-	led chan struct{} // has something in it once a term was opened
+	led chan error // has nil in it once a term was opened
 
 	commits, commands, events, expired prometheus.Counter
 	active                             prometheus.Gauge
@@ -27,7 +27,7 @@ func watchRegistry(log *slog.Logger, metrics prometheus.Registerer) (*registryWa
 	}
 	w := &registryWatch{
 		log:      log,
-		led:      make(chan struct{}, 1),
+		led:      make(chan error, 1),
 		commits:  counter("commits_total", "Commits that this registry has made durable."),
 		commands: counter("commands_total", "Commands decided for those commits, refusals included."),
 		events:   counter("events_total", "Events in those commits."),
@@ -50,7 +50,7 @@ func (w *registryWatch) hear(e registry.Event) {
 		w.active.Set(1)
 		w.seq.Set(float64(e.At.Seq))
 		select {
-		case w.led <- struct{}{}:
+		case w.led <- nil:
 		default:
 		}
 	case registry.SteppedDown:

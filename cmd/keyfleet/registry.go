@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -45,21 +42,6 @@ the credentials of the system account.`,
 		})
 	}
 	return cmd
-}
-
-// untilSignal runs a server until it fails, or until the process is asked to end. A second signal kills.
-func untilSignal(ctx context.Context, log *slog.Logger, serve func(context.Context, *stopping) error) error {
-	ctx, forget := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer forget()
-	context.AfterFunc(ctx, forget) // so that the next signal finds the usual, deadly handler
-	stop := &stopping{log: log}
-	err := serve(ctx, stop)
-	if ctx.Err() != nil {
-		log.Info("stopping; a second signal kills")
-		err = nil
-	}
-	stop.stop()
-	return err
 }
 
 func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, system *systemFlags) error {
@@ -100,18 +82,13 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 		return err
 	}
 	serveHTTP(stop, "admin", admin, newServer(registryAdmin(r.service, metrics)), stop.log, r.fail)
-	stop.log.Info("registry runs", "name", name, "nats", server.nats, "admin", admin.Addr())
+	stop.log.Info("registry runs", "name", name, "nats", nc.ConnectedUrlRedacted(), "admin", admin.Addr())
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 		return nil
 	}
-}
-
-// closing forgives a listener that its server has closed already.
-func closing(l io.Closer) func() error {
-	return func() error { _ = l.Close(); return nil }
 }
 
 // systemFlags say how to reach the system account.

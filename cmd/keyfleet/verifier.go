@@ -71,7 +71,7 @@ func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, che
 	if err := v.serve(stop, checks, admin); err != nil {
 		return err
 	}
-	stop.log.Info("verifier runs", "nats", server.nats, "check", checks.Addr(), "admin", admin.Addr())
+	stop.log.Info("verifier runs", "nats", nc.ConnectedUrlRedacted(), "check", checks.Addr(), "admin", admin.Addr())
 	select {
 	case err := <-failed:
 		return err
@@ -88,7 +88,7 @@ type verifierParts struct {
 
 	metrics  *prometheus.Registry // default: a new one
 	verifier *verifier.Verifier
-	caughtUp chan struct{} // has something in it once checks are answered
+	caughtUp chan error // has nil in it once checks are answered, or why they never will be
 }
 
 // openTimeout bounds the search for the log at a start.
@@ -105,7 +105,7 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 	if v.metrics == nil {
 		v.metrics = prometheus.NewRegistry()
 	}
-	v.caughtUp = make(chan struct{}, 1)
+	v.caughtUp = make(chan error, 1)
 	v.verifier, err = verifier.Open(v.data, verifier.Options{
 		Source: log, Uplink: verifier.LocalUplink{Log: log}, Listen: v.hear, Log: stop.log, Metrics: v.metrics,
 	})
@@ -126,11 +126,17 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 }
 
 func (v *verifierParts) hear(e verifier.Event) {
-	if _, ok := e.(verifier.CaughtUp); ok {
-		select {
-		case v.caughtUp <- struct{}{}:
-		default:
-		}
+	var outcome error
+	switch e := e.(type) {
+	case verifier.CaughtUp:
+	case verifier.IndexQuarantined:
+		outcome = fmt.Errorf("the verifier's index cannot be used: %w", e.Err)
+	default:
+		return
+	}
+	select {
+	case v.caughtUp <- outcome:
+	default:
 	}
 }
 

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -61,9 +65,24 @@ func dial(url, creds, name string, log *slog.Logger, more ...nats.Option) (*nats
 	}
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
-		return nil, unavailableError("cannot talk to NATS at %s: %v; is it running, and do the credentials fit?", url, err)
+		return nil, unavailableError("cannot talk to NATS at %s: %v; is it running, and do the credentials fit?", withoutPassword(url), err)
 	}
 	return nc, nil
+}
+
+// untilSignal runs a server until it fails, or until the process is asked to end. A second signal kills.
+func untilSignal(ctx context.Context, log *slog.Logger, serve func(context.Context, *stopping) error) error {
+	ctx, forget := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer forget()
+	context.AfterFunc(ctx, forget) // so that the next signal finds the usual, deadly handler
+	stop := &stopping{log: log}
+	err := serve(ctx, stop)
+	if ctx.Err() != nil {
+		log.Info("stopping; a second signal kills")
+		err = nil
+	}
+	stop.stop()
+	return err
 }
 
 // stopping undoes what was started, the last first.
