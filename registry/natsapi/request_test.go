@@ -55,8 +55,12 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 		{`{"expect_rev":18446744073709551616}`, "expect_rev", "a whole number, 0 or more"},
 		{`{"name":"demo-key"} {}`, "", "behind"},
 		{`{"name":"demo-key"}]`, "", "behind"},
-		{`{"name":"demo-key"`, "", "too early"},
-		{`{"name":`, "", "too early"},
+		{`{"name":"demo-key"`, "", "unexpected end"},
+		{`{"name":`, "", "unexpected end"},
+		{`{"n\u0061me":"demo-key","name":"other"}`, "name", "twice"},
+		{`{"name":"\\\"","colou\u0072":"red"}`, "colour", "no field"},
+		{`{"deployments":["a,{","b"],"colour":{"name":1}}`, "colour", "no field"},
+		{" 17", "", "not a JSON object"},
 		{`{"name" "demo-key"}`, "", "not a JSON object"},
 		{`{"name":"demo-key",}`, "", "not a JSON object"},
 		{`{17:"demo-key"}`, "", "not a JSON object"},
@@ -119,4 +123,15 @@ func FuzzDecodeRequest(f *testing.F) {
 			require.Equal(t, r, again)
 		}
 	})
+}
+
+func BenchmarkDecodeRequest(b *testing.B) {
+	data := []byte(`{"command_id":"ABCDEFGHIJKLMNOPQRSTUVWXYZ","name":"key-000000001","deployments":["llama"],` +
+		`"digest":"` + strings.Repeat("ab", 32) + `","hint":"kf_aaaa…zzzz"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := natsapi.DecodeRequest(data, false); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
