@@ -82,6 +82,9 @@ func (a *app) keysIdentify() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if key == "" {
+				return usageError("there is no key on standard input; write it there, such as echo $KEY | keyfleet keys identify")
+			}
 			if strings.HasPrefix(key, apikey.Prefix) && !apikey.WellFormed([]byte(key)) {
 				return refusedError(registry.Invalid, "%v", apikey.ErrForm)
 			}

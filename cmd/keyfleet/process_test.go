@@ -25,9 +25,21 @@ import (
 
 // TestMain makes this test binary serve as keyfleet, and as the few tools that scripts and the README use.
 func TestMain(m *testing.M) {
+	testscript.Main(tests{m}, map[string]func(){"keyfleet": main, "nats": natsTool})
+}
+
+// tests are run in an environment that says nothing of the developer's own Keyfleet.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, environmentPrefix) {
+			_ = os.Unsetenv(name)
+		}
+	}
 	// With the race detector every process else sleeps for a second before it ends.
 	_ = os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
-	testscript.Main(m, map[string]func(){"keyfleet": main, "nats": natsTool})
+	return t.M.Run()
 }
 
 // natsTool is as much of the stock client as the README shows: nats [-s URL] req SUBJECT BODY.

@@ -78,6 +78,7 @@ func untilSignal(ctx context.Context, log *slog.Logger, serve func(context.Conte
 	stop := &stopping{log: log}
 	err := serve(ctx, stop)
 	if ctx.Err() != nil {
+		forget()
 		log.Info("stopping; a second signal kills")
 		err = nil
 	}
