@@ -153,12 +153,17 @@ func getDeployment(r *catalog.Reader, c *Command) (any, error) {
 		return nil, err
 	}
 	view := viewDeployment(&d)
+	n := 0
 	err = r.Attached(d.ID, func(id events.KeyID) (bool, error) {
+		if n++; n > greatestLimit {
+			return true, nil
+		}
 		k, err := r.Key(id)
 		view.Keys = append(view.Keys, k.Name)
 		return true, err
 	})
 	slices.Sort(view.Keys)
+	view.KeyCount = &n
 	return &DeploymentReply{DeploymentView: view}, err
 }
 

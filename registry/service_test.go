@@ -345,6 +345,7 @@ func TestQueries(t *testing.T) {
 	reply, err := h.do(t, registry.DeploymentGet, registry.Request{Name: "llama"})
 	require.NoError(t, err)
 	assert.Len(t, reply.(*registry.DeploymentReply).Keys, 25)
+	assert.Equal(t, 25, *reply.(*registry.DeploymentReply).KeyCount)
 
 	made := h.must(t, registry.KeyCreate, registry.Request{Name: "known"})
 	secret := made.Secret

@@ -44,7 +44,8 @@ type DeploymentView struct {
 	Upstream  string         `json:"upstream"`
 	Host      string         `json:"host"`
 	CreatedAt events.Instant `json:"created_at"`
-	Keys      []string       `json:"keys,omitempty"` // names of those attached, in deployment.get
+	Keys      []string       `json:"keys,omitempty"`      // names of those attached, up to 1,000, in deployment.get
+	KeyCount  *int           `json:"key_count,omitempty"` // of all that are attached, in deployment.get
 	Rev       uint64         `json:"rev"`
 	Seq       events.Seq     `json:"seq"`
 }
