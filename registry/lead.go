@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -20,16 +21,21 @@ var (
 )
 
 const (
-	selfLeaseLook = 20 * time.Millisecond // how often the self-lease is looked at
-	maxGroup      = 1000                  // commands decided for one commit
-	maxExpiring   = 125                   // ends of lifetimes in one commit: a delete behind it waits little
+	rollbackLook     = 250 * time.Millisecond
+	rollbackPatience = 15 * time.Second      // a NATS server that lost its quorum goes on answering as a leader for 10 s
+	selfLeaseLook    = 20 * time.Millisecond // how often the self-lease is looked at
+	maxGroup         = 1000                  // commands decided for one commit
+	maxDeciding      = 20 * time.Millisecond // after which those that are left wait for the next: refusals take time, but no room
+	maxExpiring      = 125                   // ends of lifetimes in one commit: a delete behind it waits little
 )
 
 // lead opens a term and carries commands out in it until it ends. It always gives a reason.
 func (s *Service) lead(parent context.Context, won Leadership) error {
 	ctx, end := context.WithCancelCause(parent)
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
 	defer end(nil)
-	go s.watchSelfLease(ctx, won, end)
+	helpers.Go(func() { s.watchSelfLease(ctx, won, end) })
 
 	term, err := s.openTerm(ctx, won)
 	if err != nil {
@@ -38,16 +44,11 @@ func (s *Service) lead(parent context.Context, won Leadership) error {
 	l := &leading{Leadership: won, term: term, over: ctx}
 	s.leading.Store(l)
 	s.opts.Observe(TermOpened{Term: term, At: s.catalog.Position()})
-	attested := make(chan struct{})
-	go func() {
-		defer close(attested)
-		s.keepAttesting(ctx)
-	}()
+	helpers.Go(func() { s.keepAttesting(ctx) })
 
 	err = s.carryOut(ctx, l)
 	s.leading.Store(nil)
 	end(err)
-	<-attested
 	s.turnAway()
 	return err
 }
@@ -67,45 +68,54 @@ func (s *Service) watchSelfLease(ctx context.Context, won Leadership, end contex
 
 // openTerm catches up and makes term_opened durable (rule TERM). Until then nothing may be answered.
 func (s *Service) openTerm(ctx context.Context, won Leadership) (uint64, error) {
+	if err := s.catchUp(ctx); err != nil {
+		return 0, err
+	}
+	before := s.catalog.Position().Term
 	for {
+		if schema := s.catalog.Charter().Schema; schema > events.Schema {
+			return 0, fmt.Errorf("%w: schema %d, newest known is %d", events.ErrUnknownSchema, schema, events.Schema)
+		}
+		if s.opts.Clock.Elapsed() >= won.SelfLease() {
+			return 0, errSelfLease
+		}
+		term, err := s.appendTerm(ctx, won.Revision())
+		if !errors.Is(err, events.ErrConflict) {
+			return term, err
+		}
 		if err := s.catchUp(ctx); err != nil {
 			return 0, err
 		}
-		at := s.catalog.Position()
-		// An election bucket that was lost begins its revisions anew: terms must not.
-		term := max(won.Revision(), at.Term+1)
-		opened := events.Event{
-			Fact:  &events.TermOpened{Term: term, Registry: s.opts.Name},
-			Admin: events.Admin{Actor: "_registry"}.Plain(),
-		}
-		g := s.beginGroup(term)
-		err := g.say(opened)
-		if err == nil {
-			err = g.makeDurable(ctx)
-		}
-		g.txn.Discard()
-		if err == nil {
-			return term, nil
-		}
-		if !errors.Is(err, events.ErrConflict) {
-			return 0, fmt.Errorf("open term %d: %w", term, err)
+		if newest := s.catalog.Position().Term; newest > before {
+			return 0, fmt.Errorf("%w: term %d, before this one could be opened", errDeposed, newest)
 		}
 	}
 }
 
+// appendTerm opens a term. An election bucket that was lost begins its revisions anew: terms must not.
+func (s *Service) appendTerm(ctx context.Context, revision uint64) (uint64, error) {
+	term := max(revision, s.catalog.Position().Term+1)
+	g := s.beginGroup(term)
+	defer g.txn.Discard()
+	err := g.say(events.Event{
+		Fact:  &events.TermOpened{Term: term, Registry: s.opts.Name},
+		Admin: events.Admin{Actor: "_registry"}.Plain(),
+	})
+	if err == nil {
+		err = g.makeDurable(ctx)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("open term %d: %w", term, err)
+	}
+	return term, nil
+}
+
 // catchUp folds in what the log holds at this moment.
 func (s *Service) catchUp(ctx context.Context) error {
-	last, err := s.log.Last(ctx)
-	if err != nil {
-		return fmt.Errorf("catch up: %w", err)
-	}
-	end := last.Commit.Last()
 	at := s.catalog.Position()
-	if at.Seq > end || (at.Seq == end && at.Chain != last.Chain) {
-		return fmt.Errorf("%w: the log ends at Seq %d, the catalog had come to %d", events.ErrFork, end, at.Seq)
-	}
-	if at.Seq == end {
-		return nil
+	end, err := s.end(ctx, at)
+	if err != nil || end == at.Seq {
+		return err
 	}
 	err = s.log.Follow(ctx, at, func(entries []events.Entry) error {
 		if err := s.catalog.Apply(entries); err != nil {
@@ -120,6 +130,40 @@ func (s *Service) catchUp(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("catch up: %w", err)
+}
+
+// end is the Seq of the log's last event, which cannot lie before at. A leader of the stream that is one no longer, and
+// has not noticed, may answer from before for some seconds; only what stays so is a rollback.
+func (s *Service) end(ctx context.Context, at events.Position) (events.Seq, error) {
+	for asked := time.Duration(0); ; asked += rollbackLook {
+		last, err := s.log.Last(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("catch up: %w", err)
+		}
+		end := last.Commit.Last()
+		switch {
+		case end > at.Seq, end == at.Seq && last.Chain == at.Chain:
+			return end, nil
+		case end == at.Seq, asked >= rollbackPatience:
+			return 0, fmt.Errorf("%w: the log ends at Seq %d with chain hash %s, the catalog had come to Seq %d with %s",
+				events.ErrFork, end, last.Chain, at.Seq, at.Chain)
+		}
+		if err := pauseFor(ctx, rollbackLook); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// pauseFor gives the cause if ctx ends meanwhile.
+func pauseFor(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // carryOut decides commands in groups, one commit each, until the term ends.
@@ -195,10 +239,8 @@ func (s *Service) commitGroup(ctx context.Context, l *leading, calls []*call) ([
 	if err != nil {
 		return calls, err
 	}
-	if len(rest) == 0 {
-		if err := g.sayDue(); err != nil {
-			return calls, err
-		}
+	if err := g.sayDue(); err != nil {
+		return calls, err
 	}
 	if len(g.commit.Events()) > 0 {
 		err = g.makeDurable(ctx)
@@ -300,12 +342,17 @@ func (g *group) say(es ...events.Event) error {
 }
 
 // decideAll decides calls in order, each on the state with the ones before it, and gives back those
-// for which the commit has no room.
+// for which the commit has no room, that for ends of lifetimes left free, or the group no time.
 func (g *group) decideAll(calls []*call, l *leading) (rest []*call, err error) {
+	began := g.s.opts.Clock.Elapsed()
 	for i, c := range calls {
 		now := events.InstantOf(g.s.opts.Clock.Now())
-		if g.s.opts.Clock.Elapsed() >= l.SelfLease() {
+		elapsed := g.s.opts.Clock.Elapsed()
+		if elapsed >= l.SelfLease() {
 			return nil, errSelfLease
+		}
+		if i > 0 && (elapsed-began > maxDeciding || len(g.commit.Events()) > events.MaxCommitEvents-maxExpiring) {
+			return calls[i:], nil
 		}
 		reply, err := g.decide(c, now)
 		var refusal *Refusal
@@ -344,7 +391,8 @@ func (g *group) sayDue() error {
 	if !attested {
 		return nil
 	}
-	due, err := expiry.Due(g.txn, now, min(maxExpiring, events.MaxCommitEvents-len(g.commit.Events())))
+	now = min(now, g.commit.Time) // nothing is recorded in a commit that is dated before it
+	due, err := expiry.Due(g.txn, now, maxExpiring)
 	if err != nil {
 		return err
 	}

@@ -12,17 +12,23 @@ import (
 	"github.com/keyfleet/keyfleet/projections/history"
 )
 
-// query answers from what is durable, inside the self-lease.
+// query answers from what is durable, inside the self-lease of one term: what was read in one that is over may be
+// older than what another registry has answered since.
 func (s *Service) query(ctx context.Context, c *Command) (any, error) {
-	r := s.catalog.Read()
-	reply, err := s.ask(ctx, r, c)
-	if err := errors.Join(err, r.Close()); err != nil {
-		return nil, err
-	}
-	if _, active := s.Active(); !active {
+	l := s.leading.Load()
+	if l == nil {
 		return nil, errStandby
 	}
-	return reply, nil
+	r := s.catalog.Read()
+	reply, err := s.ask(ctx, r, c)
+	var refusal *Refusal
+	if err := errors.Join(err, r.Close()); err != nil && !errors.As(err, &refusal) {
+		return nil, err
+	}
+	if _, active := s.Active(); !active || s.leading.Load() != l {
+		return nil, errStandby
+	}
+	return reply, err
 }
 
 func (s *Service) ask(ctx context.Context, r *catalog.Reader, c *Command) (any, error) {

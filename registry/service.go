@@ -22,7 +22,7 @@ type Log interface {
 	Append(ctx context.Context, after events.Position, c *events.Commit) (events.Entry, error)
 	// Read gives the commit at a stream sequence.
 	Read(ctx context.Context, streamSeq uint64) (events.Entry, error)
-	// Last gives the newest commit, never an older one than was durable when it was called.
+	// Last gives the newest commit. While the log servers change their leader it may be an older one.
 	Last(ctx context.Context) (events.Entry, error)
 	// Now is the clock of the servers that keep the log.
 	Now(ctx context.Context) (time.Time, error)
@@ -168,29 +168,51 @@ func newCall(cmd Command) *call {
 	return c
 }
 
-// Run stands by, and leads whenever it is elected, until ctx ends or the log proves to be another than the
-// catalog was folded from.
+// How long a registry that could not lead lets others try before it stands for election again.
+const (
+	firstPause = time.Second
+	longPause  = 30 * time.Second
+)
+
+// Run stands by, and leads whenever it is elected, until ctx ends or the log proves to be one that this registry must not
+// lead: another than the catalog was folded from, or of a newer schema.
 func (s *Service) Run(ctx context.Context) error {
+	pause := firstPause
 	for {
 		won, err := s.standBy(ctx)
 		if err != nil {
 			return err
 		}
+		led := s.opts.Clock.Elapsed()
 		err = s.lead(ctx, won)
 		won.Resign()
 		if final(err) {
-			return fmt.Errorf("the catalog was folded from another log than this one; "+
-				"restore the log, or remove the catalog's directory if this log is the true one: %w", err)
+			return fmt.Errorf("this registry must not lead: %w", explain(err))
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		s.opts.Observe(SteppedDown{Cause: err})
+		if s.opts.Clock.Elapsed()-led > longPause {
+			pause = firstPause
+		}
+		if err := pauseFor(ctx, pause); err != nil {
+			return err
+		}
+		pause = min(2*pause, longPause)
 	}
 }
 
+func explain(err error) error {
+	if errors.Is(err, events.ErrUnknownSchema) {
+		return err
+	}
+	return fmt.Errorf("the catalog was folded from another log than this one; "+
+		"restore the log, or remove the catalog's directory if this log is the true one: %w", err)
+}
+
 func final(err error) bool {
-	return errors.Is(err, events.ErrFork) || errors.Is(err, events.ErrIncarnation)
+	return errors.Is(err, events.ErrFork) || errors.Is(err, events.ErrIncarnation) || errors.Is(err, events.ErrUnknownSchema)
 }
 
 // standBy folds the log in until this registry is elected.

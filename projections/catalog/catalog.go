@@ -118,6 +118,9 @@ func (c *Catalog) load() error {
 // Position is behind the last commit folded in.
 func (c *Catalog) Position() events.Position { return c.state.Load().position }
 
+// Charter is what the log says of itself up to Position. It must not be written to.
+func (c *Catalog) Charter() *projections.Charter { return &c.state.Load().charter }
+
 // Read gives a view of the state at this moment. It must be released with Close.
 func (c *Catalog) Read() *Reader {
 	// State first: a commit in between makes the snapshot newer than the Position that it is answered with.
