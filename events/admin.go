@@ -46,6 +46,9 @@ func (p *AdminPart) wire(c codec) {
 	c.text(&p.DataKey)
 	c.bin(&p.Nonce)
 	c.bin(&p.Data)
+	if r, reading := c.(*reader); reading && r.err == nil && (p.DataKey == "") != (len(p.Nonce) == 0) {
+		r.fail("a nonce goes with a data key")
+	}
 }
 
 // Plain gives the admin part that anyone can read.

@@ -162,6 +162,7 @@ func (r *reader) count(size int) int {
 	if n < 0 || n > r.src.Len()/size {
 		r.fail("an array of %d values cannot fit in the %d bytes that are left", n, r.src.Len())
 	}
+	r.shortest(code, lengthCode(n, 15, msgpcode.FixedArrayLow, 0, msgpcode.Array16, msgpcode.Array32))
 	if r.err != nil {
 		return 0
 	}
@@ -182,6 +183,7 @@ func (r *reader) uint(v *uint64) {
 	}
 	n, err := r.dec.DecodeUint64()
 	r.keep(err)
+	r.shortest(code, uintCode(n))
 	*v = n
 }
 
@@ -197,6 +199,7 @@ func (r *reader) instant(v *Instant) {
 	}
 	n, err := r.dec.DecodeInt64()
 	r.keep(err)
+	r.shortest(code, intCode(n))
 	if *v = Instant(n); v.IsNever() {
 		r.fail("never is written as nil")
 	}
@@ -222,6 +225,7 @@ func (r *reader) textBytes() []byte {
 		return nil
 	}
 	b := r.slice()
+	r.shortest(code, lengthCode(len(b), 31, msgpcode.FixedStrLow, msgpcode.Str8, msgpcode.Str16, msgpcode.Str32))
 	if !utf8.Valid(b) {
 		r.fail("a text is not valid UTF-8")
 		return nil
@@ -239,11 +243,13 @@ func (r *reader) optionalText(v **string) {
 }
 
 func (r *reader) bin(v *[]byte) {
-	if code := r.peek(); code != msgpcode.Bin8 && code != msgpcode.Bin16 && code != msgpcode.Bin32 {
+	code := r.peek()
+	if code != msgpcode.Bin8 && code != msgpcode.Bin16 && code != msgpcode.Bin32 {
 		r.fail("want a byte string, found code %#x", code)
 		return
 	}
 	*v = r.slice()
+	r.shortest(code, lengthCode(len(*v), -1, 0, msgpcode.Bin8, msgpcode.Bin16, msgpcode.Bin32))
 }
 
 // slice gives the bytes of the next text or byte string, as a part of the input.

@@ -111,6 +111,9 @@ func DecodeCommit(body []byte) (*Commit, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("commit: %w", r.err)
 	}
+	if c.Time.IsNever() {
+		r.fail("a commit has a time")
+	}
 	n := r.count(2)
 	if n > MaxCommitEvents || n == 0 {
 		r.fail("a commit holds 1 to %d events, not %d", MaxCommitEvents, n)

@@ -133,9 +133,7 @@ func FuzzDecodeCommit(f *testing.F) {
 		}
 		again, err := c.Encode()
 		require.NoError(t, err)
-		same, err := DecodeCommit(again)
-		require.NoError(t, err)
-		require.Equal(t, c.Events(), same.Events())
+		require.Equal(t, data, again, "one commit has one byte string")
 	})
 }
 
@@ -154,9 +152,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		again, err := e.Encode()
 		require.NoError(t, err)
-		same, err := DecodeEvent(again)
-		require.NoError(t, err)
-		require.Equal(t, e, same)
+		require.Equal(t, data, again, "one event has one byte string")
 		_, _ = e.Open(nil)
 	})
 }

@@ -94,6 +94,7 @@ func TestNext(t *testing.T) {
 		"another parent":      {func(c *Commit) { c.Parent[0]++ }, ErrFork},
 		"another incarnation": {func(c *Commit) { c.Incarnation[0]++ }, ErrIncarnation},
 		"an older term":       {func(c *Commit) { c.Term-- }, ErrFork},
+		"an unopened term":    {func(c *Commit) { c.Term++ }, ErrFork},
 		"an older time":       {func(c *Commit) { c.Time-- }, ErrFork},
 	} {
 		stays, err := at.Next(commit(at, c.change))

@@ -49,6 +49,10 @@ func (p Position) Next(e Entry) (Position, error) {
 		return p, fmt.Errorf("%w: Seq %d names parent %s, not %s", ErrFork, c.First, c.Parent, p.Chain)
 	case c.Term < p.Term:
 		return p, fmt.Errorf("%w: Seq %d was written in term %d after term %d began", ErrFork, c.First, c.Term, p.Term)
+	case c.Term > p.Term && !opensTerm(c):
+		return p, fmt.Errorf("%w: Seq %d is of term %d, which nothing opened", ErrFork, c.First, c.Term)
+	case p.Seq == 0 && !opensLog(c):
+		return p, fmt.Errorf("%w: the log does not begin with the opening of %s", ErrFork, c.Incarnation)
 	case c.Time < p.Time && p.Seq > 0:
 		return p, fmt.Errorf("%w: Seq %d is dated %s, before %s", ErrFork, c.First, c.Time, p.Time)
 	}
@@ -61,4 +65,14 @@ func (p Position) Next(e Entry) (Position, error) {
 		StreamSeq:   e.StreamSeq,
 	}
 	return next, nil
+}
+
+func opensTerm(c *Commit) bool {
+	opened, ok := c.events[0].Fact.(*TermOpened)
+	return ok && opened.Term == c.Term
+}
+
+func opensLog(c *Commit) bool {
+	opened, ok := c.events[0].Fact.(*LogOpened)
+	return ok && opened.Incarnation == c.Incarnation
 }
