@@ -68,8 +68,9 @@ type SigningKeyAdded struct{ SigningKey PublicKey }
 // SigningKeyRetired ends a signing key's use for later heads.
 type SigningKeyRetired struct{ SigningKey PublicKey }
 
-// ProjectOpened is a project's first event. Where admin parts are sealed it carries the project's
-// data key, wrapped by the key-encryption key that WrappedBy names; else both are empty.
+// ProjectOpened is a project's first event. Where admin parts are sealed it carries the project's data key, wrapped
+// by the key-encryption key that WrappedBy names; else both are empty. Repeated, it brings a further data key, under which
+// later admin parts are sealed, or the same one wrapped anew, and opens nothing.
 type ProjectOpened struct {
 	DataKey   string // id of the data key, as sealed admin parts name it
 	WrappedBy string

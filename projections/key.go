@@ -77,7 +77,7 @@ func (k *Key) Evolve(e *events.Event) error {
 	case *events.ExpiryChanged:
 		k.ExpiresAt, k.Expired = f.ExpiresAt, false
 	case *events.Expired:
-		k.Expired = f.ExpiresAt == k.ExpiresAt
+		k.Expired = k.Expired || f.ExpiresAt == k.ExpiresAt
 	case *events.Disabled:
 		k.Disabled = true
 	case *events.Enabled:

@@ -59,3 +59,22 @@ func (a *attestation) now() (events.Instant, bool) {
 	}
 	return events.InstantOf(wall.Add(min(0, a.offset))), true
 }
+
+// date is the time to write on things. While the own clock is doubted it is the earlier of that and the servers' as it was
+// last seen, going on since: a clock that is a year ahead for ten seconds must not date the log a year ahead for good.
+// It is 0, long past, if the servers were never asked.
+func (a *attestation) date() events.Instant {
+	wall, elapsed := a.clock.Now(), a.clock.Elapsed()
+	_, trusted := a.now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case trusted:
+		return events.InstantOf(wall)
+	case !a.taken:
+		return 0
+	default:
+		servers := a.wall.Add(a.offset + elapsed - a.elapsed)
+		return min(events.InstantOf(wall), events.InstantOf(servers))
+	}
+}

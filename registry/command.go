@@ -156,6 +156,9 @@ func (c *Command) check() error {
 			return refuseField(field, "%s needs %s", c.Verb, field)
 		}
 	}
+	if d := c.Request.Deployments; d != nil && len(*d) > events.MaxDeploymentsPerKey {
+		return tooMany(len(*d))
+	}
 	return c.Request.checkWait()
 }
 

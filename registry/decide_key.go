@@ -21,9 +21,6 @@ func (d *decision) createKey() error {
 	if err != nil {
 		return err
 	}
-	if len(deployments) > events.MaxDeploymentsPerKey {
-		return tooMany(len(deployments))
-	}
 	if err := checkDescription(r.Description); err != nil {
 		return err
 	}
@@ -86,6 +83,9 @@ func (d *decision) secret() (digest events.Digest, hint string, foreign bool, er
 		if digest, err = events.ParseDigest(r.Digest); err != nil {
 			return digest, hint, false, refuseField("digest", "%v", err)
 		}
+		if digest.IsZero() {
+			return digest, hint, false, refuseField("digest", "a digest of zeroes is no secret's; send the SHA-256 of one")
+		}
 		if err = events.CheckHint(r.Hint); err != nil {
 			return digest, hint, false, refuseField("hint", "%v", err)
 		}
@@ -104,9 +104,6 @@ func (d *decision) secret() (digest events.Digest, hint string, foreign bool, er
 func (d *decision) deployments(names *[]string) ([]events.DeploymentID, error) {
 	if names == nil {
 		return nil, nil
-	}
-	if len(*names) > events.MaxDeploymentsPerKey {
-		return nil, tooMany(len(*names))
 	}
 	ids := make([]events.DeploymentID, 0, len(*names))
 	for _, name := range *names {

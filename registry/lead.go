@@ -68,6 +68,9 @@ func (s *Service) watchSelfLease(ctx context.Context, won Leadership, end contex
 
 // openTerm catches up and makes term_opened durable (rule TERM). Until then nothing may be answered.
 func (s *Service) openTerm(ctx context.Context, won Leadership) (uint64, error) {
+	if err := s.compareClocks(ctx); err != nil {
+		return 0, err
+	}
 	if err := s.catchUp(ctx); err != nil {
 		return 0, err
 	}
@@ -287,9 +290,7 @@ func refuseAll(calls []*call, err error) {
 // keepAttesting compares clocks from time to time and says when trust begins and ends.
 func (s *Service) keepAttesting(ctx context.Context) {
 	for trusted, said := false, false; ; said = true {
-		attempt, cancel := context.WithTimeout(ctx, clockTolerance)
-		err := s.attested.compare(attempt, s.log.Now)
-		cancel()
+		err := s.compareClocks(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -309,6 +310,15 @@ func (s *Service) keepAttesting(ctx context.Context) {
 	}
 }
 
+func (s *Service) compareClocks(ctx context.Context) error {
+	attempt, cancel := context.WithTimeout(ctx, clockTolerance)
+	defer cancel()
+	if err := s.attested.compare(attempt, s.log.Now); err != nil {
+		return fmt.Errorf("ask the log servers for their time: %w", err)
+	}
+	return nil
+}
+
 // group is the making of one commit.
 type group struct {
 	s       *Service
@@ -326,9 +336,9 @@ type answer struct {
 
 func (s *Service) beginGroup(term uint64) *group {
 	at := s.catalog.Position()
-	now := max(at.Time, events.InstantOf(s.opts.Clock.Now()))
+	now := max(at.Time, s.attested.date())
 	c := &events.Commit{
-		Schema: events.Schema, Incarnation: at.Incarnation, Term: term,
+		Schema: s.catalog.Charter().Schema, Incarnation: at.Incarnation, Term: term,
 		First: at.Seq + 1, Parent: at.Chain, Time: now,
 	}
 	return &group{s: s, at: at, commit: c, txn: s.catalog.Begin(c.First, at.StreamSeq+1, now)}
@@ -346,7 +356,7 @@ func (g *group) say(es ...events.Event) error {
 func (g *group) decideAll(calls []*call, l *leading) (rest []*call, err error) {
 	began := g.s.opts.Clock.Elapsed()
 	for i, c := range calls {
-		now := events.InstantOf(g.s.opts.Clock.Now())
+		now := g.s.attested.date()
 		elapsed := g.s.opts.Clock.Elapsed()
 		if elapsed >= l.SelfLease() {
 			return nil, errSelfLease

@@ -19,6 +19,14 @@ func (s *Service) query(ctx context.Context, c *Command) (any, error) {
 	if l == nil {
 		return nil, errStandby
 	}
+	if scans(c.Verb) {
+		select {
+		case s.scans <- struct{}{}:
+			defer func() { <-s.scans }()
+		case <-ctx.Done():
+			return nil, errUnknown
+		}
+	}
 	r := s.catalog.Read()
 	reply, err := s.ask(ctx, r, c)
 	var refusal *Refusal
@@ -31,8 +39,15 @@ func (s *Service) query(ctx context.Context, c *Command) (any, error) {
 	return reply, err
 }
 
+// maxScans is how many queries may walk over many records at a time, beside the one loop that decides.
+const maxScans = 4
+
+func scans(v Verb) bool {
+	return v == KeyList || v == KeyHistory || v == DeploymentGet || v == DeploymentList
+}
+
 func (s *Service) ask(ctx context.Context, r *catalog.Reader, c *Command) (any, error) {
-	now := events.InstantOf(s.opts.Clock.Now())
+	now := s.attested.date()
 	switch c.Verb {
 	case KeyGet:
 		k, err := findKey(r, c.Project, c.Request.Key)
@@ -41,11 +56,11 @@ func (s *Service) ask(ctx context.Context, r *catalog.Reader, c *Command) (any, 
 		k, err := identify(r, c)
 		return replyKey(r, &k, now, err)
 	case KeyList:
-		return listKeys(r, c, now)
+		return listKeys(ctx, r, c, now)
 	case KeyHistory:
 		return s.keyHistory(ctx, r, c)
 	case DeploymentGet:
-		return getDeployment(r, c)
+		return getDeployment(ctx, r, c)
 	case DeploymentList:
 		return listDeployments(r, c)
 	default:
@@ -130,7 +145,7 @@ func (p *page) count(all int) int {
 	return p.seen
 }
 
-func listKeys(r *catalog.Reader, c *Command, now events.Instant) (any, error) {
+func listKeys(ctx context.Context, r *catalog.Reader, c *Command, now events.Instant) (any, error) {
 	p, err := pageOf(&c.Request, "name", "created_at", "expires_at")
 	if err != nil {
 		return nil, err
@@ -139,7 +154,7 @@ func listKeys(r *catalog.Reader, c *Command, now events.Instant) (any, error) {
 	list := &KeyPage{Results: []KeyView{}, Seq: r.Position.Seq}
 	err = r.Keys(c.Project, orders[p.order], p.descending, func(k *projections.Key) (bool, error) {
 		if !p.take(k.Name, k.Description, k.Hint, k.ID.String()) {
-			return !p.full(), nil
+			return !p.full(), ctx.Err()
 		}
 		view, err := viewKey(r, k, now)
 		list.Results = append(list.Results, view)
@@ -153,7 +168,7 @@ func listKeys(r *catalog.Reader, c *Command, now events.Instant) (any, error) {
 	return list, err
 }
 
-func getDeployment(r *catalog.Reader, c *Command) (any, error) {
+func getDeployment(ctx context.Context, r *catalog.Reader, c *Command) (any, error) {
 	d, err := findDeployment(r, c.Project, c.Request.Name)
 	if err != nil {
 		return nil, err
@@ -162,7 +177,7 @@ func getDeployment(r *catalog.Reader, c *Command) (any, error) {
 	n := 0
 	err = r.Attached(d.ID, func(id events.KeyID) (bool, error) {
 		if n++; n > greatestLimit {
-			return true, nil
+			return true, ctx.Err()
 		}
 		k, err := r.Key(id)
 		view.Keys = append(view.Keys, k.Name)
@@ -236,12 +251,18 @@ func (s *Service) keyHistory(ctx context.Context, r *catalog.Reader, c *Command)
 	}
 	list := &HistoryPage{Results: []history.Entry{}, Seq: r.Position.Seq}
 	var newest history.Entry
+	var read events.Entry // a command's events stand in one commit: it is read once
 	err = r.History(id, func(at catalog.Place) (more bool, err error) {
 		onPage := p.take()
 		if !onPage && p.seen > 1 {
 			return true, nil
 		}
-		entry, err := s.tell(ctx, at)
+		if read.StreamSeq != at.StreamSeq {
+			if read, err = s.log.Read(ctx, at.StreamSeq); err != nil {
+				return false, err
+			}
+		}
+		entry, err := tell(read, at.Seq)
 		if p.seen == 1 {
 			newest = entry
 		}
@@ -260,14 +281,10 @@ func (s *Service) keyHistory(ctx context.Context, r *catalog.Reader, c *Command)
 	return list, nil
 }
 
-func (s *Service) tell(ctx context.Context, at catalog.Place) (history.Entry, error) {
-	e, err := s.log.Read(ctx, at.StreamSeq)
-	if err != nil {
-		return history.Entry{}, err
-	}
-	i := int(at.Seq - e.Commit.First)
-	if at.Seq < e.Commit.First || i >= len(e.Commit.Events()) {
+func tell(e events.Entry, seq events.Seq) (history.Entry, error) {
+	i := int(seq - e.Commit.First)
+	if seq < e.Commit.First || i >= len(e.Commit.Events()) {
 		return history.Entry{}, errors.New("the log and the catalog disagree about where an event stands")
 	}
-	return history.Describe(&e.Commit.Events()[i], at.Seq, e.Commit.Time, nil)
+	return history.Describe(&e.Commit.Events()[i], seq, e.Commit.Time, nil)
 }

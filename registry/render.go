@@ -47,10 +47,14 @@ func renderKey(v *catalog.Txn, c *call, out Outcome, was projections.Key, a Answ
 	if err != nil {
 		return nil, err
 	}
+	if !k.Exists() && out.Replayed {
+		view := KeyView{ID: events.KeyID(out.Subject).String(), DeploymentNames: []string{}, Status: Deleted, Seq: seq}
+		a.Note += "; the key has been deleted since: its history, by its id, tells what it was"
+		return &KeyReply{KeyView: view, Answer: a}, nil
+	}
 	deleted := !k.Exists()
 	if deleted {
 		k = was
-		k.ID = out.Subject
 	}
 	view, err := viewKey(v, &k, now)
 	if err != nil {
@@ -76,9 +80,12 @@ func renderDeployment(v *catalog.Txn, out Outcome, was projections.Deployment, a
 	if err != nil {
 		return nil, err
 	}
+	if !d.Exists() && out.Replayed {
+		a.Note += "; the deployment has been removed since"
+		was = projections.Deployment{ID: out.Subject}
+	}
 	if !d.Exists() {
 		d = was
-		d.ID = out.Subject
 	}
 	view := viewDeployment(&d)
 	if seq > 0 {

@@ -61,6 +61,7 @@ type Service struct {
 	opts     Options
 	attested attestation
 	calls    chan *call
+	scans    chan struct{}
 	leading  atomic.Pointer[leading]
 }
 
@@ -99,6 +100,7 @@ func NewService(log Log, cat *catalog.Catalog, election Election, opts Options) 
 		log: log, catalog: cat, election: election, opts: opts,
 		attested: attestation{clock: opts.Clock},
 		calls:    make(chan *call, maxWaiting),
+		scans:    make(chan struct{}, maxScans),
 	}
 }
 

@@ -107,8 +107,7 @@ func (t *Txn) fold(e *events.Event, seq events.Seq) error {
 	}
 	switch e.Fact.(type) {
 	case *events.ProjectOpened:
-		p := Project{Name: e.Project, OpenedAt: t.at, OpenedSeq: seq}
-		t.set(projectKey(e.Project), p, &err)
+		err = t.openProject(e.Project, seq)
 	case *events.DeploymentRegistered, *events.DeploymentEdited, *events.DeploymentRemoved:
 		err = t.foldDeployment(e, seq)
 	case *events.Created, *events.Edited, *events.Attached, *events.Detached, *events.ExpiryChanged, *events.Expired,
@@ -217,6 +216,15 @@ func (t *Txn) foldDeployment(e *events.Event, seq events.Seq) error {
 	}
 	if old.Exists() != d.Exists() {
 		err = errors.Join(err, t.count(e.Project, func(p *Project) { p.Deployments += sign(d.Exists()) }))
+	}
+	return err
+}
+
+// openProject takes a project's opening in. One that is repeated brings a further data key, and opens nothing.
+func (t *Txn) openProject(name string, seq events.Seq) error {
+	p, err := t.Project(name)
+	if err == nil && p.OpenedSeq == 0 {
+		t.counted[name] = Project{Name: name, OpenedAt: t.at, OpenedSeq: seq}
 	}
 	return err
 }
