@@ -58,6 +58,7 @@ func (s *seat) SelfLease() time.Duration {
 type hub struct {
 	*registry.Service
 	log     *eventlogtest.Memory
+	hooks   *hooked
 	catalog *catalog.Catalog
 	office  *office
 	clock   *clock.Manual
@@ -79,29 +80,39 @@ func newWorld() world {
 	return w
 }
 
-func startHub(t *testing.T, w world, dir string) *hub {
+// openHub makes a registry that does not run yet.
+func openHub(t *testing.T, w world, dir string) *hub {
 	t.Helper()
 	cat, err := catalog.Open(dir, catalog.Options{})
 	require.NoError(t, err)
+	var once sync.Once
 	h := &hub{
-		log: w.log, catalog: cat, office: &office{lease: longLease}, clock: w.clock,
+		log: w.log, hooks: &hooked{Memory: w.log}, catalog: cat, office: &office{lease: longLease}, clock: w.clock,
 		heard: make(chan registry.Event, 1<<16),
+		stop:  func() { once.Do(func() { require.NoError(t, cat.Close()) }) },
 	}
-	h.Service = registry.NewService(w.log, cat, h.office, registry.Options{
+	h.Service = registry.NewService(h.hooks, cat, h.office, registry.Options{
 		Name: "hub", Clock: h.clock, Observe: func(e registry.Event) { h.heard <- e },
 	})
+	t.Cleanup(func() { h.stop() })
+	return h
+}
+
+func startHub(t *testing.T, w world, dir string) *hub {
+	t.Helper()
+	h := openHub(t, w, dir)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx) }()
+	closeCatalog := h.stop
 	var once sync.Once
 	h.stop = func() {
 		once.Do(func() {
 			cancel()
 			<-done
-			require.NoError(t, cat.Close())
+			closeCatalog()
 		})
 	}
-	t.Cleanup(h.stop)
 	hear[registry.TermOpened](t, h)
 	return h
 }
@@ -312,6 +323,9 @@ func TestClockDoubted(t *testing.T) {
 	last, err := w.log.Last(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, made.Seq, last.Commit.Last(), "nothing expired behind it")
+	assert.Less(t, last.Commit.Time, events.InstantOf(rightly.Add(time.Minute)), "nothing is dated by a doubted clock")
+	graceful := h.must(t, registry.KeyRotate, registry.Request{Key: "meanwhile"})
+	assert.Less(t, *graceful.GraceUntil, events.InstantOf(rightly.Add(25*time.Hour)))
 	h.clock.Step(rightly)
 	h.must(t, registry.KeyDelete, registry.Request{Key: "meanwhile"})
 	assert.Equal(t, registry.Active, h.must(t, registry.KeyGet, registry.Request{Key: "demo-key"}).Status)

@@ -78,7 +78,11 @@ func msgpackToJSON(data []byte) ([]byte, error) {
 		if _, twice := fields[name]; twice {
 			return nil, fmt.Errorf("field %q stands there twice", name)
 		}
-		if fields[name], err = flatValue(dec, r); err != nil {
+		fields[name], err = flatValue(dec, r)
+		if errors.Is(err, errTooLong) {
+			return nil, tooLong(name)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("field %q: %w", name, err)
 		}
 	}

@@ -17,8 +17,10 @@ import (
 
 // The election's times. A registry believes in its election for selfLease from the sending of its last successful
 // put. The bucket forgets that put bucketTTL after it arrived, which is later: by then the old one has stopped
-// believing, as far as clocks can be trusted. Where they cannot, the log has the last word. Together with
-// electionLook they let a standby take over in under 3 s.
+// believing, as far as clocks can be trusted. Where they cannot, the log has the last word: a server whose clock is
+// stepped forward forgets the put early, and the old one believes beside the new for what is left of its self-lease. The
+// log refuses what it writes then; what it answers to queries, and what it refuses, may be that much out of date.
+// Together with electionLook they let a standby take over in under 3 s.
 const (
 	selfLease    = 2 * time.Second
 	bucketTTL    = 2300 * time.Millisecond
@@ -46,6 +48,8 @@ type Election struct {
 	js   jetstream.JetStream
 	kv   jetstream.KeyValue
 	opts ElectionOptions
+
+	missed bool // of Win: an attempt has failed, so that there may have been a bucket before this one
 }
 
 // NewElection opens the bucket, and creates it where it is missing: it holds nothing that must outlive an election.
@@ -87,13 +91,18 @@ func (e *Election) Win(ctx context.Context) (registry.Leadership, error) {
 	look := time.NewTicker(electionLook)
 	defer look.Stop()
 	for {
+		missed := e.missed
 		sent := e.opts.Clock.Elapsed()
 		attempt, cancel := context.WithTimeout(ctx, putTimeout)
 		revision, err := e.kv.Create(attempt, electionKey, []byte(e.opts.Name))
 		cancel()
 		switch {
 		case err == nil:
-			return e.lead(revision, sent+selfLease), nil
+			l := e.lead(revision, sent+selfLease)
+			if revision > 1 || !missed || l.sitOut(ctx) {
+				return l, nil
+			}
+			l.Resign()
 		case errors.Is(err, nats.ErrConnectionClosed):
 			return nil, fmt.Errorf("election: %w", err)
 		case errors.Is(err, jetstream.ErrNoStreamResponse):
@@ -101,6 +110,7 @@ func (e *Election) Win(ctx context.Context) (registry.Leadership, error) {
 			_ = e.openBucket(ctx)
 		}
 		// Else the key exists, or nobody answers: neither is for the caller to know.
+		e.missed = true
 		select {
 		case <-look.C:
 		case <-ctx.Done():
@@ -126,6 +136,19 @@ func (e *Election) lead(revision uint64, until time.Duration) *leadership {
 	l.until.Store(int64(until))
 	go l.keep(ctx)
 	return l
+}
+
+// sitOut waits, renewing, until nobody can believe any more in an election by a bucket that was lost: who wins the
+// first revision of a bucket that was not there anew when this registry began wins what another may still hold. It
+// reports whether the election stands then.
+func (l *leadership) sitOut(ctx context.Context) bool {
+	select {
+	case <-time.After(selfLease):
+	case <-l.kept:
+	case <-ctx.Done():
+		return false
+	}
+	return l.SelfLease() > l.election.opts.Clock.Elapsed()
 }
 
 func (l *leadership) Revision() uint64 { return l.won }

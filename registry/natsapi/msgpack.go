@@ -35,6 +35,8 @@ func flatValue(dec *msgpack.Decoder, left *bytes.Reader) (any, error) {
 	}
 }
 
+var errTooLong = errors.New("the list is too long")
+
 func texts(dec *msgpack.Decoder, left *bytes.Reader) (any, error) {
 	n, err := dec.DecodeArrayLen()
 	if err != nil {
@@ -42,6 +44,9 @@ func texts(dec *msgpack.Decoder, left *bytes.Reader) (any, error) {
 	}
 	if n < 0 || n > left.Len() {
 		return nil, fmt.Errorf("a list of %d cannot fit in the %d bytes that are left", n, left.Len())
+	}
+	if n > maxListed {
+		return nil, errTooLong
 	}
 	list := make([]string, n)
 	for i := range list {

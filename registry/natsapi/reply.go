@@ -2,6 +2,8 @@ package natsapi
 
 import (
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -16,23 +18,25 @@ type problem struct {
 	Field   string        `json:"field,omitempty"`
 }
 
-// respond answers over the connection rather than by the request's own methods: those note errors where micro reads
-// them as soon as the handler has returned, which is before anything is answered.
-func (s *Server) respond(req micro.Request, reply any, err error) {
-	asMsgpack := isMsgpack(req)
-	m := &nats.Msg{Subject: req.Reply()}
-	if err == nil {
-		m.Data, err = encode(reply, asMsgpack)
-	}
-	if most := s.nc.MaxPayload(); err == nil && int64(len(m.Data)) > most {
-		err = invalid("limit", "the answer has %d bytes and the NATS server passes on %d; ask for less with limit", len(m.Data), most)
-	}
+func (s *Server) respond(c call, reply any, err error) {
+	asMsgpack := isMsgpack(c.Msg)
+	m := &nats.Msg{Subject: c.Reply}
 	if asMsgpack {
 		m.Header = nats.Header{contentType: {msgpackType}}
 	}
-	if err != nil {
-		refuse(m, registry.AsRefusal(err), asMsgpack)
+	if err == nil {
+		m.Data, err = encode(reply, asMsgpack)
 	}
+	if most := s.nc.MaxPayload(); err == nil && int64(m.Size()) > most { // headers count too
+		err = invalid("limit", "the answer has %d bytes and the NATS server passes on %d; ask for less with limit", m.Size(), most)
+	}
+	var refused registry.Code
+	if err != nil {
+		r := registry.AsRefusal(err)
+		refused = r.Code
+		refuse(m, r, asMsgpack)
+	}
+	c.at.note(time.Since(c.begun), refused)
 	_ = s.nc.PublishMsg(m) // no connection, nobody to tell
 }
 
@@ -40,9 +44,23 @@ func refuse(m *nats.Msg, r *registry.Refusal, asMsgpack bool) {
 	if m.Header == nil {
 		m.Header = nats.Header{}
 	}
-	m.Header[micro.ErrorCodeHeader] = []string{string(r.Code)}
-	m.Header[micro.ErrorHeader] = []string{oneLine(r.Message)}
-	m.Data, _ = encode(problem{r.Code, r.Message, r.Field}, asMsgpack) // texts alone: cannot fail
+	p := problem{r.Code, shortened(r.Message), shortened(r.Field)}
+	m.Header[micro.ErrorCodeHeader] = []string{string(p.Code)}
+	m.Header[micro.ErrorHeader] = []string{oneLine(p.Message)}
+	m.Data, _ = encode(p, asMsgpack) // texts alone: cannot fail
+}
+
+// shortened keeps a refusal that quotes what it was asked from being more than the server passes on.
+func shortened(s string) string {
+	const most, more = 500, "…"
+	if len(s) <= most {
+		return s
+	}
+	end := most - len(more)
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + more
 }
 
 // oneLine keeps a sentence from being more than one header.

@@ -11,8 +11,11 @@ import (
 	"github.com/keyfleet/keyfleet/registry"
 )
 
-// maxRequestBytes is roomy: a thousand deployments by their names take 33 kB.
-const maxRequestBytes = 256 << 10
+// The bounds of a request. Thousands of requests may wait at once, each with the memory that it takes.
+const (
+	maxRequestBytes = 64 << 10 // roomy: a thousand deployments by their ids take 33 kB
+	maxListed       = 1000     // entries of a list
+)
 
 // field is one field of registry.Request.
 type field struct {
@@ -50,7 +53,12 @@ func decodeRequest(data []byte, asMsgpack bool) (registry.Request, error) {
 	}
 	if asMsgpack {
 		var err error
-		if data, err = msgpackToJSON(data); err != nil {
+		data, err = msgpackToJSON(data)
+		var refusal *registry.Refusal
+		if errors.As(err, &refusal) {
+			return r, refusal
+		}
+		if err != nil {
 			return r, invalid("", "the request is not msgpack of a map of fields: %v", err)
 		}
 	}
@@ -60,6 +68,9 @@ func decodeRequest(data []byte, asMsgpack bool) (registry.Request, error) {
 func readJSON(data []byte, r *registry.Request) error {
 	if !utf8.Valid(data) {
 		return invalid("", "the request is not valid UTF-8")
+	}
+	if err := checkLists(data); err != nil {
+		return err
 	}
 	err := json.Unmarshal(data, r)
 	var wrong *json.UnmarshalTypeError
@@ -77,6 +88,39 @@ func readJSON(data []byte, r *registry.Request) error {
 		return invalid(wrong.Field, "%s is %s, not a %s", wrong.Field, requestFields[wrong.Field].kind, wrong.Value)
 	}
 	return nil
+}
+
+// checkLists refuses lists that are too long, before there is memory for their entries. What is not JSON it leaves to
+// json.Unmarshal to tell.
+func checkLists(data []byte) error {
+	if bytes.Count(data, []byte{','}) < maxListed || !json.Valid(data) {
+		return nil
+	}
+	depth, entries, name := 0, 0, ""
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '{', '[':
+			depth++
+			entries = 1
+		case '}', ']':
+			depth--
+		case ',':
+			if entries++; depth > 1 && entries > maxListed {
+				return tooLong(name)
+			}
+		case '"':
+			end := endOfText(data, i)
+			if depth == 1 {
+				name = string(data[i+1 : end])
+			}
+			i = end
+		}
+	}
+	return nil
+}
+
+func tooLong(field string) error {
+	return invalid(field, "%s has more than %d entries; send them in several commands", field, maxListed)
 }
 
 // checkNames refuses names that are none of a request's, and those that are given twice. It reads on from json.Unmarshal:

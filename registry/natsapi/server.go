@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/registry"
@@ -30,55 +29,48 @@ const (
 
 // Server answers commands while its registry is the active one, and is silent else.
 type Server struct {
-	nc     *nats.Conn
-	svc    Service
-	micro  micro.Service
-	places chan struct{}   // one is taken for each command that is being carried out
-	ctx    context.Context // of the handlers, which NATS calls without one
-	end    context.CancelFunc
-	closed atomic.Bool
+	nc      *nats.Conn
+	svc     Service
+	monitor *monitor
+	subs    []*nats.Subscription
+	places  chan struct{}   // one is taken for each command that is being carried out
+	ctx     context.Context // of the handlers, which NATS calls without one
+	end     context.CancelFunc
+	closed  atomic.Bool
 }
 
-// Serve begins to answer. version is a semantic version, as NATS micro wants it. The right to publish to callers'
-// reply subjects is all that nc needs, and safer than more: nats micro's own answers (ping, info, stats) go to any
-// reply subject that a caller names.
+// Serve begins to answer, as a service of NATS micro; version is a semantic version, as that wants it. The right to
+// publish to callers' reply subjects is all that nc needs.
 func Serve(nc *nats.Conn, svc Service, version string) (*Server, error) {
-	s := &Server{nc: nc, svc: svc, places: make(chan struct{}, maxInFlight)}
+	s := &Server{nc: nc, svc: svc, monitor: newMonitor(version), places: make(chan struct{}, maxInFlight)}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	var err error
-	// No queue group: a registry that was frozen would swallow its share of the commands.
-	s.micro, err = micro.AddService(nc, micro.Config{
-		Name: "keyfleet", Version: version, QueueGroupDisabled: true, StatsHandler: s.stats,
-		Description: "API keys: commands at " + subjectOf("<project>", "<actor>", "<noun>.<verb>"),
-	})
-	if err != nil {
-		s.end()
-		return nil, fmt.Errorf("offer commands over NATS: %w", err)
-	}
-	for _, v := range registry.Verbs() {
-		name := strings.ReplaceAll(string(v), ".", "-")
-		err := s.micro.AddEndpoint(name, micro.HandlerFunc(s.handler(v)), micro.WithEndpointSubject(subjectOf("*", "*", v)))
-		if err != nil {
-			_ = s.Close()
-			return nil, fmt.Errorf("offer %s over NATS: %w", v, err)
-		}
-	}
-	// Callers that come before the server knows of the endpoints would be told that there is no registry.
-	if err := nc.FlushTimeout(flushPatience); err != nil {
+	if err := s.offer(); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("offer commands over NATS: %w", err)
 	}
 	return s, nil
 }
 
-// stats is what `nats micro stats` shows beside its own counts, which know nothing of handlers that answer later.
-func (s *Server) stats(*micro.Endpoint) any {
-	term, active := s.svc.Active()
-	return struct {
-		Active   bool   `json:"active"` // false: this registry stands by
-		Term     uint64 `json:"term"`
-		InFlight int    `json:"in_flight"`
-	}{active, term, len(s.places)}
+func (s *Server) offer() error {
+	for _, e := range s.monitor.endpoints {
+		if err := s.subscribe(e.subject, s.handler(e)); err != nil {
+			return fmt.Errorf("%s: %w", e.verb, err)
+		}
+	}
+	if err := s.offerMonitoring(); err != nil {
+		return err
+	}
+	// Callers that come before the server knows of the endpoints would be told that there is no registry.
+	return s.nc.FlushTimeout(flushPatience)
+}
+
+// subscribe joins no queue group: a registry that was frozen would swallow its share of the commands.
+func (s *Server) subscribe(subject string, handle nats.MsgHandler) error {
+	sub, err := s.nc.Subscribe(subject, handle)
+	if err == nil {
+		s.subs = append(s.subs, sub)
+	}
+	return err
 }
 
 // Close takes in no further commands and returns once those under way are answered. What arrives meanwhile is told
@@ -87,7 +79,7 @@ func (s *Server) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	err := s.micro.Stop()
+	err := s.stopListening()
 	defer time.AfterFunc(drainPatience, s.end).Stop()
 	for range cap(s.places) {
 		s.places <- struct{}{} // never given back
@@ -99,44 +91,62 @@ func (s *Server) Close() error {
 	return err
 }
 
+// stopListening lets what has arrived still reach the handlers.
+func (s *Server) stopListening() error {
+	for _, sub := range s.subs {
+		if err := sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			return fmt.Errorf("stop listening at %s: %w", sub.Subject, err)
+		}
+	}
+	return nil
+}
+
 var errBusy = &registry.Refusal{Code: registry.Unavailable,
 	Message: "this registry is closing, or has as much to do as it can; try again under the same command id"}
 
+// call is a request on its way to its answer.
+type call struct {
+	*nats.Msg
+	at    *endpoint
+	begun time.Time
+}
+
 // handler never waits: the commands of one verb pass through it one by one.
-func (s *Server) handler(v registry.Verb) func(micro.Request) {
-	return func(req micro.Request) {
-		if _, active := s.svc.Active(); !active || !answerable(req.Reply()) {
+func (s *Server) handler(e *endpoint) nats.MsgHandler {
+	return func(m *nats.Msg) {
+		if _, active := s.svc.Active(); !active || !answerable(m.Reply) {
 			return
 		}
+		c := call{Msg: m, at: e, begun: time.Now()}
 		select {
 		case s.places <- struct{}{}:
 			go func() {
-				s.handle(v, req)
+				s.handle(c)
 				<-s.places
 			}()
 		default:
-			s.respond(req, nil, errBusy)
+			s.respond(c, nil, errBusy)
 		}
 	}
 }
 
-func (s *Server) handle(v registry.Verb, req micro.Request) {
-	cmd, err := commandOf(v, req)
+func (s *Server) handle(c call) {
+	cmd, err := commandOf(c)
 	if err != nil {
-		s.respond(req, nil, err)
+		s.respond(c, nil, err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, patience(&cmd.Request))
 	defer cancel()
 	reply, err := s.svc.Do(ctx, cmd)
-	s.respond(req, reply, err)
+	s.respond(c, reply, err)
 }
 
 // commandOf reads project and actor from the subject, which the NATS server's permissions speak about,
 // and the rest from the body.
-func commandOf(v registry.Verb, req micro.Request) (registry.Command, error) {
-	tokens := strings.Split(strings.TrimPrefix(req.Subject(), subjectPrefix), ".")
-	cmd := registry.Command{Project: tokens[0], Actor: tokens[1], Verb: v}
+func commandOf(c call) (registry.Command, error) {
+	tokens := strings.Split(strings.TrimPrefix(c.Subject, subjectPrefix), ".")
+	cmd := registry.Command{Project: tokens[0], Actor: tokens[1], Verb: c.at.verb}
 	for _, name := range tokens[:2] {
 		if events.SystemName(name) {
 			return cmd, &registry.Refusal{Code: registry.Forbidden, Message: fmt.Sprintf(
@@ -144,11 +154,11 @@ func commandOf(v registry.Verb, req micro.Request) (registry.Command, error) {
 		}
 	}
 	var err error
-	cmd.Request, err = decodeRequest(req.Data(), isMsgpack(req))
+	cmd.Request, err = decodeRequest(c.Data, isMsgpack(c.Msg))
 	return cmd, err
 }
 
-func isMsgpack(req micro.Request) bool { return req.Headers().Get(contentType) == msgpackType }
+func isMsgpack(m *nats.Msg) bool { return m.Header.Get(contentType) == msgpackType }
 
 func patience(r *registry.Request) time.Duration {
 	wait, err := registry.ParseDuration(r.WaitTimeout)
