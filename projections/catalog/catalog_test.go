@@ -140,3 +140,21 @@ func (w *world) append(c *catalog.Catalog, es ...events.Event) {
 	require.NoError(w.t, c.Apply([]events.Entry{e}))
 	w.log = append(w.log, e)
 }
+
+// TestProjectOpenedAgain brings a further data key, and opens nothing.
+func TestProjectOpenedAgain(t *testing.T) {
+	c := open(t, vfs.NewMem())
+	defer func() { require.NoError(t, c.Close()) }()
+	admin := events.Admin{}.Plain()
+	txn := c.Begin(1, 1, 5)
+	defer txn.Discard()
+	require.NoError(t, txn.Fold(
+		events.Event{Fact: &events.LogOpened{}, Admin: admin},
+		events.Event{Project: "acme", Fact: &events.ProjectOpened{}, Admin: admin},
+		events.Event{Project: "acme", Subject: [16]byte{1}, Rev: 1, Fact: &events.Created{}, Admin: admin},
+		events.Event{Project: "acme", Fact: &events.ProjectOpened{DataKey: "dk-2"}, Admin: admin},
+	))
+	p, err := txn.Project("acme")
+	require.NoError(t, err)
+	require.Equal(t, catalog.Project{Name: "acme", OpenedAt: 5, OpenedSeq: 2, Keys: 1}, p)
+}
