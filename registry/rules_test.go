@@ -159,6 +159,36 @@ func TestExpiriesAreNotStarved(t *testing.T) {
 	assert.Less(t, first, last.StreamSeq, "before the last of the commands that waited")
 }
 
+// TestExpiriesAreDatedBehindTheirInstant, however long a group takes to decide.
+func TestExpiriesAreDatedBehindTheirInstant(t *testing.T) {
+	w := newWorld()
+	h := startHub(t, w, t.TempDir())
+	hear[registry.ClockTrusted](t, h)
+	for i := range 100 {
+		at := w.clock.Now().Add(time.Duration(100+3*i) * time.Millisecond).Format(time.RFC3339Nano)
+		h.must(t, registry.KeyCreate, registry.Request{Name: fmt.Sprintf("key-%d", i), ExpiresAt: &at})
+	}
+	w.creep.Store(true)
+	for i := 0; i < 100 || w.clock.Elapsed() < 500*time.Millisecond; i++ {
+		h.must(t, registry.KeyCreate, registry.Request{Name: fmt.Sprintf("more-%d", i)})
+	}
+	w.creep.Store(false)
+	last, err := w.log.Last(t.Context())
+	require.NoError(t, err)
+	recorded := 0
+	for seq := uint64(1); seq <= last.StreamSeq; seq++ {
+		e, err := w.log.Read(t.Context(), seq)
+		require.NoError(t, err)
+		for _, one := range e.Commit.Events() {
+			if f, ok := one.Fact.(*events.Expired); ok {
+				recorded++
+				assert.GreaterOrEqual(t, e.Commit.Time, f.ExpiresAt)
+			}
+		}
+	}
+	assert.Greater(t, recorded, 50)
+}
+
 func TestReplayedDelete(t *testing.T) {
 	h := startHub(t, newWorld(), t.TempDir())
 	made := h.must(t, registry.KeyCreate, registry.Request{Name: "demo-key"})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,10 +73,22 @@ const longLease = 1000 * time.Hour
 type world struct {
 	log   *eventlogtest.Memory
 	clock *clock.Manual
+	creep *atomic.Bool // each look at the registry's clock takes a millisecond
+}
+
+type creeping struct{ world }
+
+func (c creeping) Elapsed() time.Duration { return c.clock.Elapsed() }
+
+func (c creeping) Now() time.Time {
+	if c.creep.Load() {
+		c.clock.Advance(time.Millisecond)
+	}
+	return c.clock.Now()
 }
 
 func newWorld() world {
-	w := world{eventlogtest.NewMemory(), clock.NewManual(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC))}
+	w := world{eventlogtest.NewMemory(), clock.NewManual(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)), &atomic.Bool{}}
 	w.log.Clock = w.clock.Now
 	return w
 }
@@ -92,7 +105,7 @@ func openHub(t *testing.T, w world, dir string) *hub {
 		stop:  func() { once.Do(func() { require.NoError(t, cat.Close()) }) },
 	}
 	h.Service = registry.NewService(h.hooks, cat, h.office, registry.Options{
-		Name: "hub", Clock: h.clock, Observe: func(e registry.Event) { h.heard <- e },
+		Name: "hub", Clock: creeping{w}, Observe: func(e registry.Event) { h.heard <- e },
 	})
 	t.Cleanup(func() { h.stop() })
 	return h
