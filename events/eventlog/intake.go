@@ -231,10 +231,10 @@ func (in *intake) takeControl(m *nats.Msg) error {
 		return fmt.Errorf("%w: the server ended it: %s %s", errDisturbed, status, m.Header.Get("Description"))
 	}
 	if m.Reply != "" { // flow control: all that was sent before it has been taken in
-		return in.nc.Publish(m.Reply, nil)
+		return in.permit(m.Reply)
 	}
 	if stalled := m.Header.Get("Nats-Consumer-Stalled"); stalled != "" { // our answer to flow control was lost
-		return in.nc.Publish(stalled, nil)
+		return in.permit(stalled)
 	}
 	if last := m.Header.Get("Nats-Last-Consumer"); last != strconv.FormatUint(in.delivered, 10) {
 		return fmt.Errorf("%w: %s messages were sent, %d came", errDisturbed, last, in.delivered)
@@ -243,6 +243,15 @@ func (in *intake) takeControl(m *nats.Msg) error {
 		return fmt.Errorf("%w: message %d did not come", errDisturbed, in.position.StreamSeq)
 	}
 	return nil
+}
+
+// permit lets the server send more. Others may publish to our inbox where users are not kept apart: what they name is
+// not to be written to by us, who may write to the log.
+func (in *intake) permit(flow string) error {
+	if !strings.HasPrefix(flow, "$JS.FC.") {
+		return fmt.Errorf("%w: it was asked to answer at %q, which is no subject of flow control", errDisturbed, flow)
+	}
+	return in.nc.Publish(flow, nil)
 }
 
 // sequences reads a delivery's place in the stream, and in what the consumer sent, from the subject for its ack:

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/keyfleet/keyfleet/events"
 )
 
@@ -11,6 +13,21 @@ func TestIntakeWantsEveryMessage(t *testing.T) {
 	in := newIntake(nil, events.Position{})
 	if err := in.takeCommit("KEYFLEET_LOG.c.1.9.2.0.0", nil); !errors.Is(err, errDisturbed) {
 		t.Fatalf("the second message came first: %v", err)
+	}
+}
+
+// TestIntakeWritesToNobody: what came to our inbox may be from anybody.
+func TestIntakeWritesToNobody(t *testing.T) {
+	for _, m := range []*nats.Msg{
+		{Reply: Subject, Header: nats.Header{"Status": {"100"}}},
+		{Reply: "$JS.API.STREAM.DELETE.KEYFLEET_LOG", Header: nats.Header{"Status": {"100"}}},
+		{Header: nats.Header{"Status": {"100"}, "Nats-Consumer-Stalled": {Subject}}},
+	} {
+		in := newIntake(nil, events.Position{}) // with no connection to write to
+		in.take(m)
+		if !errors.Is(in.err, errDisturbed) {
+			t.Errorf("%v: %v", m, in.err)
+		}
 	}
 }
 
