@@ -154,8 +154,12 @@ func TestAppendGivesUpOnAClosedConnection(t *testing.T) {
 }
 
 func TestAppendRefusesWhatTheServerCannotTake(t *testing.T) {
-	s := eventlogtest.StartServer(t, func(o *server.Options) { o.MaxPayload = 20_000 })
+	var opts *server.Options
+	s := eventlogtest.StartServer(t, func(o *server.Options) { opts = o })
 	r := newRig(t, []*eventlogtest.Server{s})
+	s.Stop()
+	opts.MaxPayload = 20_000 // less than Open wants
+	s.Start()
 	at := r.position()
 	_, err := r.log.Append(t.Context(), at, eventlogtest.NewCommit(t, at, 500))
 	if !errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, events.ErrOutcomeUnknown) {

@@ -19,6 +19,10 @@ const (
 // room is what a message needs beside the commit's body, for headers.
 const room = 8 << 10
 
+// minPayload is the least max_payload of a server that the log is written over, with some to spare for what servers
+// put in front of messages on their way.
+const minPayload = events.MaxCommitBytes + 16<<10
+
 // streamConfig is what Init provisions.
 func streamConfig(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{

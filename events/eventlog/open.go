@@ -79,6 +79,10 @@ func (l *Log) check(ctx context.Context, info *jetstream.StreamInfo, opts Option
 	if l.readOnly {
 		return nil
 	}
+	if most := l.nc.MaxPayload(); most < minPayload {
+		return fmt.Errorf("%w: the NATS server at %s passes on messages of up to %d bytes, and a commit may need %d; set its "+
+			"max_payload to at least that (1MB is its default)", ErrUnsafe, l.nc.ConnectedUrlRedacted(), most, minPayload)
+	}
 	return checkServers(ctx, info, opts.SyncAlways)
 }
 

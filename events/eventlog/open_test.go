@@ -116,6 +116,23 @@ func TestOpenAsksEachServer(t *testing.T) {
 	}
 }
 
+func TestOpenRefusesServersThatPassOnTooLittle(t *testing.T) {
+	for most, want := range map[int32]error{528<<10 - 1: eventlog.ErrUnsafe, 528 << 10: nil} {
+		s := eventlogtest.StartServer(t, func(o *server.Options) { o.MaxPayload = most })
+		nc := s.Connect()
+		if _, err := eventlog.Init(t.Context(), nc, eventlog.InitOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := eventlog.Open(t.Context(), nc, eventlog.Options{SyncAlways: s.SyncAlways})
+		if !errors.Is(err, want) || want != nil && !strings.Contains(err.Error(), "set its max_payload to") {
+			t.Errorf("max_payload %d: %v", most, err)
+		}
+		if _, err := eventlog.Open(t.Context(), nc, eventlog.Options{ReadOnly: true}); err != nil {
+			t.Errorf("max_payload %d, to read: %v", most, err)
+		}
+	}
+}
+
 func TestReadOnly(t *testing.T) {
 	nc := eventlogtest.StartServer(t).Connect()
 	at, err := eventlog.Init(t.Context(), nc, eventlog.InitOptions{})
