@@ -49,7 +49,7 @@ type Election struct {
 	kv   jetstream.KeyValue
 	opts ElectionOptions
 
-	missed bool // of Win: an attempt has failed, so that there may have been a bucket before this one
+	stood bool // of Win, which is called once at a time: there has been an attempt
 }
 
 // NewElection opens the bucket, and creates it where it is missing: it holds nothing that must outlive an election.
@@ -91,7 +91,8 @@ func (e *Election) Win(ctx context.Context) (registry.Leadership, error) {
 	look := time.NewTicker(electionLook)
 	defer look.Stop()
 	for {
-		missed := e.missed
+		first := !e.stood
+		e.stood = true
 		sent := e.opts.Clock.Elapsed()
 		attempt, cancel := context.WithTimeout(ctx, putTimeout)
 		revision, err := e.kv.Create(attempt, electionKey, []byte(e.opts.Name))
@@ -99,7 +100,7 @@ func (e *Election) Win(ctx context.Context) (registry.Leadership, error) {
 		switch {
 		case err == nil:
 			l := e.lead(revision, sent+selfLease)
-			if revision > 1 || !missed || l.sitOut(ctx) {
+			if revision > 1 || first || l.sitOut(ctx) {
 				return l, nil
 			}
 			l.Resign()
@@ -110,7 +111,6 @@ func (e *Election) Win(ctx context.Context) (registry.Leadership, error) {
 			_ = e.openBucket(ctx)
 		}
 		// Else the key exists, or nobody answers: neither is for the caller to know.
-		e.missed = true
 		select {
 		case <-look.C:
 		case <-ctx.Done():
@@ -138,9 +138,11 @@ func (e *Election) lead(revision uint64, until time.Duration) *leadership {
 	return l
 }
 
-// sitOut waits, renewing, until nobody can believe any more in an election by a bucket that was lost: who wins the
-// first revision of a bucket that was not there anew when this registry began wins what another may still hold. It
-// reports whether the election stands then.
+// sitOut waits, renewing, until nobody can believe any more in an election by a bucket that was lost: the first revision
+// of a bucket, won at other than the first attempt, says that there may have been another bucket. To wait before the
+// attempt would not do: another, that did not see the bucket missing, could win meanwhile. It reports whether the
+// election stands then. A registry that starts within that time and wins at once does not wait: it cannot tell
+// a bucket that was lost from a new installation, and there the log has the last word.
 func (l *leadership) sitOut(ctx context.Context) bool {
 	select {
 	case <-time.After(selfLease):

@@ -157,6 +157,30 @@ func TestLostBucketIsMadeAgain(t *testing.T) {
 	win(t, a).Resign()
 }
 
+// TestLostBucketEndsNoLease: a standby wins the bucket that was made anew, at once as far as the bucket goes, and waits
+// until the one before has stopped believing.
+func TestLostBucketEndsNoLease(t *testing.T) {
+	t.Parallel()
+	server := eventlogtest.StartServer(t)
+	first := win(t, stand(t, server.Connect(), "a", clock.NewManual(time.Now()))) // renews for ever, as far as it can
+	b := stand(t, server.Connect(), "b", nil)
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := b.Win(short)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	nc := server.Connect()
+	js, err := jetstream.New(nc)
+	require.NoError(t, err)
+	require.NoError(t, js.DeleteKeyValue(t.Context(), "KEYFLEET_ELECTION"))
+	lost := time.Now()
+	stand(t, nc, "c", nil) // makes it anew, perhaps before b has seen it missing
+	second := win(t, b)
+	assert.GreaterOrEqual(t, time.Since(lost), 2*time.Second)
+	assert.Greater(t, second.SelfLease(), clock.System{}.Elapsed())
+	second.Resign()
+	first.Resign()
+}
+
 // TestClosedConnection: to stand by on it for ever would look like standing by.
 func TestClosedConnection(t *testing.T) {
 	server := eventlogtest.StartServer(t)
