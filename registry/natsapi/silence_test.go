@@ -2,6 +2,7 @@ package natsapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -94,8 +95,19 @@ func TestAnswersAreNobodysInput(t *testing.T) {
 	heard := make(chan *nats.Msg, 16)
 	_, err = nc.ChanSubscribe("keyfleet.cmd.acme.bob.>", heard)
 	require.NoError(t, err)
-	for _, reply := range []string{eventlog.Subject, "keyfleet.cmd.acme.bob.key.list", "$KV.KEYFLEET_ELECTION.active", "$JS.API.STREAM.DELETE.KEYFLEET_LOG"} {
-		require.NoError(t, nc.PublishRequest("keyfleet.cmd.acme.alice.key.list", reply, nil))
+	subjects := []string{"keyfleet.cmd.acme.alice.key.list"}
+	id := identityOf(t, nc).ID
+	for _, verb := range []string{"PING", "INFO", "STATS"} {
+		subjects = append(subjects, "$SRV."+verb, "$SRV."+verb+".keyfleet", "$SRV."+verb+".keyfleet."+id)
+	}
+	for _, subject := range subjects {
+		for _, reply := range []string{eventlog.Subject, "keyfleet.cmd.acme.bob.key.list", "$KV.KEYFLEET_ELECTION.active", "$JS.API.STREAM.DELETE.KEYFLEET_LOG"} {
+			require.NoError(t, nc.PublishRequest(subject, reply, nil))
+		}
+	}
+	for _, subject := range subjects[1:] {
+		_, err = nc.Request(subject, nil, 10*time.Second) // heard behind them
+		require.NoError(t, err)
 	}
 	_, err = nc.Request("keyfleet.cmd.acme.alice.key.list", nil, 10*time.Second) // heard behind them
 	require.NoError(t, err)
@@ -105,6 +117,64 @@ func TestAnswersAreNobodysInput(t *testing.T) {
 	assert.Equal(t, before.StreamSeq, after.StreamSeq)
 	_, active := hub.svc.Active()
 	assert.True(t, active)
+}
+
+func identityOf(t *testing.T, nc *nats.Conn) (p micro.Ping) {
+	t.Helper()
+	answer, err := nc.Request("$SRV.PING.keyfleet", nil, 10*time.Second)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(answer.Data, &p))
+	return p
+}
+
+// TestMonitoring asks what the nats command asks, of a registry that stands by too.
+func TestMonitoring(t *testing.T) {
+	server := eventlogtest.StartServer(t)
+	d := &desk{do: func(_ context.Context, c registry.Command) (any, error) {
+		if c.Request.Key == "demo-key" {
+			return &registry.KeyReply{}, nil
+		}
+		return nil, &registry.Refusal{Code: registry.NotFound, Message: "there is no such key"}
+	}}
+	s := d.serve(t, server.Connect())
+	nc := server.Connect()
+	for _, key := range []string{"demo-key", "other"} {
+		await(t, post(t, nc, registry.KeyGet, `{"key":"`+key+`"}`))
+	}
+	d.standby.Store(true)
+	ping := identityOf(t, nc)
+	assert.Equal(t, micro.PingResponseType, ping.Type)
+	assert.Equal(t, "keyfleet", ping.Name)
+	assert.Equal(t, "1.2.3", ping.Version)
+	for _, of := range []string{"", ".keyfleet", ".keyfleet." + ping.ID} {
+		var info micro.Info
+		var stats micro.Stats
+		for verb, into := range map[string]any{"INFO": &info, "STATS": &stats} {
+			answer, err := nc.Request("$SRV."+verb+of, nil, 10*time.Second)
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(answer.Data, into))
+		}
+		assert.Equal(t, ping.ServiceIdentity, info.ServiceIdentity)
+		assert.Equal(t, ping.ServiceIdentity, stats.ServiceIdentity)
+		require.Len(t, info.Endpoints, len(registry.Verbs()))
+		require.Len(t, stats.Endpoints, len(registry.Verbs()))
+		for i, e := range stats.Endpoints {
+			assert.Equal(t, info.Endpoints[i].Subject, e.Subject)
+			assert.JSONEq(t, `{"active":false,"term":1,"in_flight":0}`, string(e.Data))
+			if e.Name != "key-get" {
+				assert.Zero(t, e.NumRequests)
+				continue
+			}
+			assert.Equal(t, "keyfleet.cmd.*.*.key.get", e.Subject)
+			assert.Equal(t, 2, e.NumRequests)
+			assert.Equal(t, 1, e.NumErrors)
+			assert.Equal(t, "not_found", e.LastError)
+			assert.Positive(t, e.AverageProcessingTime)
+		}
+	}
+	require.NoError(t, s.Close())
+	_, err := nc.Request("$SRV.PING", nil, 10*time.Second)
+	require.ErrorIs(t, err, nats.ErrNoResponders)
 }
 
 func TestCloseAnswersWhatIsUnderWay(t *testing.T) {
