@@ -3,9 +3,11 @@ package natsapi_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -120,6 +122,40 @@ func TestAnswerTooLarge(t *testing.T) {
 	d.serve(t, s.Connect())
 	err := natsapi.NewClient(s.Connect(), "acme", "alice").Do(patiently(t), registry.KeyList, registry.Request{}, nil)
 	requireRefusal(t, registry.Invalid, "ask for less with limit", err)
+}
+
+// TestLongRefusal: what a caller sent may be in a refusal twice and escaped, and the caller hears of it all the same.
+func TestLongRefusal(t *testing.T) {
+	long := strings.Repeat("é\x01", 300_000)
+	s := eventlogtest.StartServer(t)
+	d := &desk{do: func(context.Context, registry.Command) (any, error) {
+		return nil, &registry.Refusal{Code: registry.NotFound, Message: long, Field: long}
+	}}
+	d.serve(t, s.Connect())
+	err := natsapi.NewClient(s.Connect(), "acme", "alice").Do(patiently(t), registry.KeyGet, registry.Request{Key: "demo-key"}, nil)
+	requireRefusal(t, registry.NotFound, "é\x01é", err)
+	for _, said := range []string{registry.AsRefusal(err).Message, registry.AsRefusal(err).Field} {
+		assert.LessOrEqual(t, len(said), 500)
+		assert.Greater(t, len(said), 490)
+		assert.True(t, utf8.ValidString(said))
+		assert.True(t, strings.HasSuffix(said, "…"))
+	}
+}
+
+// TestHeadersCount: an answer that fits by itself, and not with its headers.
+func TestHeadersCount(t *testing.T) {
+	const most = 4 << 10
+	s := eventlogtest.StartServer(t, func(o *server.Options) { o.MaxPayload = most })
+	d := &desk{do: func(_ context.Context, c registry.Command) (any, error) {
+		return strings.Repeat("x", c.Request.Limit), nil
+	}}
+	d.serve(t, s.Connect())
+	nc := s.Connect()
+	for size := most - 100; size <= most; size++ {
+		_, err := nc.RequestMsg(&nats.Msg{Subject: "keyfleet.cmd.acme.alice.key.get", Data: packed(t, registry.Request{Limit: size}),
+			Header: nats.Header{"Content-Type": {"application/msgpack"}}}, 10*time.Second)
+		require.NoError(t, err, size)
+	}
 }
 
 // TestClientIsNotPermitted: the server says so beside the request, and is asked once more at most.
