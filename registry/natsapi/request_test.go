@@ -67,9 +67,9 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 		{`[]`, "", "not a JSON object"},
 		{`null`, "", "not a JSON object"},
 		{"{\"name\":\"\xff\"}", "", "UTF-8"},
-		{`{"name":"` + strings.Repeat("x", 256<<10) + `"}`, "", "at most"},
-		{strings.Repeat("[", 100_000), "", "not a JSON object"},
-		{`{"name":` + strings.Repeat("[", 100_000), "", "not a JSON object"},
+		{`{"name":"` + strings.Repeat("x", 64<<10) + `"}`, "", "at most"},
+		{strings.Repeat("[", 60_000), "", "not a JSON object"},
+		{`{"name":` + strings.Repeat("[", 60_000), "", "not a JSON object"},
 	} {
 		_, err := natsapi.DecodeRequest([]byte(c.body), false)
 		requireRefusal(t, registry.Invalid, c.says, err)
@@ -102,6 +102,29 @@ func TestMsgpackIsReadStrictly(t *testing.T) {
 		requireRefusal(t, registry.Invalid, "", err)
 		assert.Equal(t, c.field, registry.AsRefusal(err).Field, "%v", c.body)
 	}
+}
+
+func TestListsAreBounded(t *testing.T) {
+	list := func(n int) registry.Request {
+		names := make([]string, n)
+		for i := range names {
+			names[i] = `a,["`
+		}
+		return registry.Request{Description: new(strings.Repeat(",", 2000)), Deployments: &names}
+	}
+	for _, encoded := range []struct {
+		encode    func(testing.TB, any) []byte
+		asMsgpack bool
+	}{{jsonOf, false}, {packed, true}} {
+		got, err := natsapi.DecodeRequest(encoded.encode(t, list(1000)), encoded.asMsgpack)
+		require.NoError(t, err)
+		assert.Equal(t, list(1000), got)
+		_, err = natsapi.DecodeRequest(encoded.encode(t, list(1001)), encoded.asMsgpack)
+		requireRefusal(t, registry.Invalid, "deployments has more than 1000 entries", err)
+		assert.Equal(t, "deployments", registry.AsRefusal(err).Field)
+	}
+	_, err := natsapi.DecodeRequest([]byte(`{"deployments":[`+strings.Repeat(`"",`, 1500)+`]}`), false)
+	requireRefusal(t, registry.Invalid, "not a JSON object", err)
 }
 
 // FuzzDecodeRequest: what is read at all reads the same when it is written again, in either encoding.
