@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -77,4 +78,36 @@ func (a *attestation) date() events.Instant {
 		servers := a.wall.Add(a.offset + elapsed - a.elapsed)
 		return min(events.InstantOf(wall), events.InstantOf(servers))
 	}
+}
+
+// keepAttesting compares clocks from time to time and says when trust begins and ends.
+func (s *Service) keepAttesting(ctx context.Context) {
+	for trusted, said := false, false; ; said = true {
+		err := s.compareClocks(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if _, now := s.attested.now(); now != trusted || !said {
+			trusted = now
+			if now {
+				s.opts.Observe(ClockTrusted{})
+			} else {
+				s.opts.Observe(ClockDoubted{Cause: err})
+			}
+		}
+		select {
+		case <-time.After(attestEvery):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Service) compareClocks(ctx context.Context) error {
+	attempt, cancel := context.WithTimeout(ctx, clockTolerance)
+	defer cancel()
+	if err := s.attested.compare(attempt, s.log.Now); err != nil {
+		return fmt.Errorf("ask the log servers for their time: %w", err)
+	}
+	return nil
 }

@@ -1,0 +1,140 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections/catalog"
+	"github.com/keyfleet/keyfleet/registry/expiry"
+)
+
+const (
+	maxDeciding = 20 * time.Millisecond // after which those that are left wait for the next: refusals take time, but no room
+	maxExpiring = 125                   // ends of lifetimes in one commit: a delete behind it waits little
+)
+
+// group is the making of one commit.
+type group struct {
+	s       *Service
+	at      events.Position
+	commit  *events.Commit
+	txn     *catalog.Txn
+	answers []answer
+	expired int
+}
+
+type answer struct {
+	call   *call
+	result result
+}
+
+func (s *Service) beginGroup(term uint64) *group {
+	at := s.catalog.Position()
+	now := max(at.Time, s.attested.date())
+	c := &events.Commit{
+		Schema: s.catalog.Charter().Schema, Incarnation: at.Incarnation, Term: term,
+		First: at.Seq + 1, Parent: at.Chain, Time: now,
+	}
+	return &group{s: s, at: at, commit: c, txn: s.catalog.Begin(c.First, at.StreamSeq+1, now)}
+}
+
+func (g *group) say(es ...events.Event) error {
+	if err := g.commit.Add(es...); err != nil {
+		return err
+	}
+	return g.txn.Fold(es...)
+}
+
+// decideAll decides calls in order, each on the state with the ones before it, and gives back those
+// for which the commit has no room, that for ends of lifetimes left free, or the group no time.
+func (g *group) decideAll(calls []*call, l *leading) (rest []*call, err error) {
+	began := g.s.opts.Clock.Elapsed()
+	for i, c := range calls {
+		now := g.s.attested.date()
+		elapsed := g.s.opts.Clock.Elapsed()
+		if elapsed >= l.SelfLease() {
+			return nil, errSelfLease
+		}
+		if i > 0 && (elapsed-began > maxDeciding || len(g.commit.Events()) > events.MaxCommitEvents-maxExpiring) {
+			return calls[i:], nil
+		}
+		reply, err := g.decide(c, now)
+		var refusal *Refusal
+		switch {
+		case errors.Is(err, events.ErrCommitFull) && len(g.commit.Events()) > 0:
+			return calls[i:], nil
+		case errors.Is(err, events.ErrCommitFull):
+			err = refuse(Invalid, "the command is too large for one commit; split it")
+		case err != nil && !errors.As(err, &refusal):
+			return nil, err
+		}
+		g.answers = append(g.answers, answer{c, result{reply: reply, err: err}})
+	}
+	return nil, nil
+}
+
+func (g *group) decide(c *call, now events.Instant) (any, error) {
+	before, err := subjectBefore(g.txn, c)
+	if err != nil {
+		return nil, err
+	}
+	out, err := Decide(g.txn, &c.cmd, c.chance, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.say(out.Events...); err != nil {
+		return nil, err
+	}
+	g.commit.Prompt = g.commit.Prompt || (c.cmd.Request.Wait == WaitConfirmed && len(out.Events) > 0)
+	return render(g.txn, c, out, before, g.commit.Last(), now)
+}
+
+// sayDue fills the commit up with ends of lifetimes, where the clock allows.
+func (g *group) sayDue() error {
+	now, attested := g.s.attested.now()
+	if !attested {
+		return nil
+	}
+	now = min(now, g.commit.Time) // nothing is recorded in a commit that is dated before it
+	due, err := expiry.Due(g.txn, now, maxExpiring)
+	if err != nil {
+		return err
+	}
+	for i := range due {
+		err := g.say(due[i])
+		if errors.Is(err, events.ErrCommitFull) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		g.expired++
+	}
+	return nil
+}
+
+// makeDurable appends the commit, then folds it into the catalog. Crash windows: before the append is durable,
+// nothing happened and nobody was answered. Between the append and the catalog's batch, the log has it and
+// the catalog folds it in at the next start. Behind that, callers who were not answered find their
+// command id remembered.
+func (g *group) makeDurable(ctx context.Context) error {
+	entry, err := g.s.log.Append(ctx, g.at, g.commit)
+	if err != nil {
+		return err
+	}
+	if err := g.txn.Commit(entry); err != nil {
+		return err
+	}
+	g.s.opts.Observe(Committed{
+		At: g.s.catalog.Position(), Commands: len(g.answers), Events: len(g.commit.Events()), Expired: g.expired,
+	})
+	return nil
+}
+
+func (g *group) answer() {
+	for _, a := range g.answers {
+		a.call.done <- a.result
+	}
+}
