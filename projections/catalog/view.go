@@ -235,8 +235,14 @@ func marshal(v any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// unmarshal passes over the record once before it decodes: the decoder makes room for as many elements as a list
+// announces, and a damaged record may announce billions.
 func unmarshal(data []byte, into any) error {
-	if err := msgpack.Unmarshal(data, into); err != nil {
+	err := msgpack.NewDecoder(bytes.NewReader(data)).Skip()
+	if err == nil {
+		err = msgpack.Unmarshal(data, into)
+	}
+	if err != nil {
 		return fmt.Errorf("catalog record: %w", err)
 	}
 	return nil

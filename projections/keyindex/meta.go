@@ -62,7 +62,11 @@ func decodeCharter(data []byte) (projections.Charter, error) {
 	if r.err != nil {
 		return c, r.err
 	}
-	if err := msgpack.NewDecoder(bytes.NewReader(r.rest)).DecodeMulti(&c, &members); err != nil {
+	err := walk(r.rest, 2)
+	if err == nil {
+		err = msgpack.NewDecoder(bytes.NewReader(r.rest)).DecodeMulti(&c, &members)
+	}
+	if err != nil {
 		return projections.Charter{}, fmt.Errorf("%w: charter: %w", errRecord, err)
 	}
 	if len(members) > 0 {
@@ -72,4 +76,16 @@ func decodeCharter(data []byte) (projections.Charter, error) {
 		c.Members[m.Instance] = m
 	}
 	return c, nil
+}
+
+// walk passes over n values. The decoder makes room for as many elements as a list announces; behind a walk it is
+// known that they are there.
+func walk(data []byte, n int) error {
+	dec := msgpack.NewDecoder(bytes.NewReader(data))
+	for range n {
+		if err := dec.Skip(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
