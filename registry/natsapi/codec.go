@@ -71,7 +71,7 @@ func msgpackToJSON(data []byte) ([]byte, error) {
 	}
 	fields := map[string]any{}
 	for range n {
-		name, err := text(dec)
+		name, err := text(dec, r)
 		if err != nil {
 			return nil, err
 		}

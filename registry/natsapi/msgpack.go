@@ -27,7 +27,7 @@ func flatValue(dec *msgpack.Decoder, left *bytes.Reader) (any, error) {
 	case code >= msgpcode.NegFixedNumLow, code >= msgpcode.Int8 && code <= msgpcode.Int64:
 		return dec.DecodeInt64()
 	case msgpcode.IsString(code):
-		return text(dec)
+		return text(dec, left)
 	case msgpcode.IsFixedArray(code), code == msgpcode.Array16, code == msgpcode.Array32:
 		return texts(dec, left)
 	default:
@@ -50,7 +50,7 @@ func texts(dec *msgpack.Decoder, left *bytes.Reader) (any, error) {
 	}
 	list := make([]string, n)
 	for i := range list {
-		if list[i], err = text(dec); err != nil {
+		if list[i], err = text(dec, left); err != nil {
 			return nil, err
 		}
 	}
@@ -59,7 +59,7 @@ func texts(dec *msgpack.Decoder, left *bytes.Reader) (any, error) {
 
 // text reads a text that is one: the decoder takes bytes for texts too, and JSON has no way to write either what is
 // not UTF-8 or the difference.
-func text(dec *msgpack.Decoder) (string, error) {
+func text(dec *msgpack.Decoder, left *bytes.Reader) (string, error) {
 	code, err := dec.PeekCode()
 	if err != nil {
 		return "", err
@@ -67,9 +67,19 @@ func text(dec *msgpack.Decoder) (string, error) {
 	if !msgpcode.IsString(code) {
 		return "", fmt.Errorf("code %#x is no text", code)
 	}
-	s, err := dec.DecodeString()
-	if err == nil && !utf8.ValidString(s) {
-		err = errors.New("a text is not valid UTF-8")
+	n, err := dec.DecodeBytesLen()
+	if err != nil {
+		return "", err
 	}
-	return s, err
+	if n < 0 || n > left.Len() {
+		return "", fmt.Errorf("a text of %d bytes cannot fit in the %d that are left", n, left.Len())
+	}
+	s := make([]byte, n)
+	if err := dec.ReadFull(s); err != nil {
+		return "", err
+	}
+	if !utf8.Valid(s) {
+		return "", errors.New("a text is not valid UTF-8")
+	}
+	return string(s), nil
 }
