@@ -189,6 +189,54 @@ func TestExpiriesAreDatedBehindTheirInstant(t *testing.T) {
 	assert.Greater(t, recorded, 50)
 }
 
+// TestGroupsAreBoundedByTime: refusals take no room in a commit, but they take time from whoever waits behind them.
+func TestGroupsAreBoundedByTime(t *testing.T) {
+	w := newWorld()
+	h := startHub(t, w, t.TempDir())
+	hear[registry.ClockTrusted](t, h)
+	entered, release := make(chan struct{}), make(chan struct{})
+	h.log.Inject(eventlogtest.Fault{Before: func() { close(entered); <-release }})
+	var callers sync.WaitGroup
+	create := func(i int) {
+		callers.Go(func() {
+			_, err := h.do(t, registry.KeyCreate, registry.Request{Name: fmt.Sprintf("key-%d", i)})
+			assert.NoError(t, err)
+		})
+	}
+	create(0)
+	<-entered
+	const waiting = 200
+	for i := 1; i <= waiting; i++ {
+		create(i)
+	}
+	require.Eventually(t, func() bool { return h.Waiting() == waiting }, 20*time.Second, time.Millisecond)
+	before, err := w.log.Last(t.Context())
+	require.NoError(t, err)
+	w.creep.Store(true)
+	close(release)
+	callers.Wait()
+	w.creep.Store(false)
+	last, err := w.log.Last(t.Context())
+	require.NoError(t, err)
+	assert.Greater(t, last.StreamSeq-before.StreamSeq, uint64(5), "commits")
+}
+
+// TestNoTermWithoutSelfLease: a registry that slept after it was elected opens nothing.
+func TestNoTermWithoutSelfLease(t *testing.T) {
+	w := newWorld()
+	h := openHub(t, w, t.TempDir())
+	h.office.setLease(0)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	hear[registry.SteppedDown](t, h)
+	cancel()
+	<-done
+	last, err := w.log.Last(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, uint64(1), last.StreamSeq)
+}
+
 func TestReplayedDelete(t *testing.T) {
 	h := startHub(t, newWorld(), t.TempDir())
 	made := h.must(t, registry.KeyCreate, registry.Request{Name: "demo-key"})
