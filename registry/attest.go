@@ -29,7 +29,7 @@ type attestation struct {
 	taken   bool
 }
 
-// compare asks the servers for their time once. An answer that took too long says nothing.
+// compare asks the servers for their time once. An answer that took too long says nothing, and is an error.
 func (a *attestation) compare(ctx context.Context, servers func(context.Context) (time.Time, error)) error {
 	wall, sent := a.clock.Now(), a.clock.Elapsed()
 	theirs, err := servers(ctx)
@@ -38,7 +38,7 @@ func (a *attestation) compare(ctx context.Context, servers func(context.Context)
 	}
 	trip := a.clock.Elapsed() - sent
 	if trip > clockTolerance {
-		return nil
+		return fmt.Errorf("the answer took %s, too long to compare clocks by", trip)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
