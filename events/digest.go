@@ -35,11 +35,20 @@ func (k PublicKey) String() string { return hex.EncodeToString(k[:]) }
 // MarshalText gives hexadecimal digits.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
+// UnmarshalText reads them.
+func (d *Digest) UnmarshalText(text []byte) error { return parseHex(d[:], string(text)) }
+
 // MarshalText gives hexadecimal digits.
 func (h ChainHash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
+// UnmarshalText reads them.
+func (h *ChainHash) UnmarshalText(text []byte) error { return parseHex(h[:], string(text)) }
+
 // MarshalText gives hexadecimal digits.
 func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads them.
+func (k *PublicKey) UnmarshalText(text []byte) error { return parseHex(k[:], string(text)) }
 
 func parseHex(dst []byte, s string) error {
 	if len(s) != hex.EncodedLen(len(dst)) {
