@@ -17,7 +17,7 @@ type change struct {
 	next    view
 	charter projections.Charter
 	keys    map[events.KeyID]*keyChange
-	owners  map[events.Digest]events.KeyID // of digests that moved; the zero id for those that fell free
+	places  map[events.Digest]*place
 	touched map[events.DeploymentID]bool
 }
 
@@ -26,11 +26,18 @@ type keyChange struct {
 	stored events.Digest // that the index has the key under; zero if it has no such key
 }
 
+// place is what a digest leads to.
+type place struct {
+	stored []byte           // what the index has there, as it was read; nil for nothing
+	key    *projections.Key // that it reads as; nil for nothing, and for an alias
+	owner  events.KeyID     // of the digest after the events so far; zero for nobody
+}
+
 func newChange(db *pebble.DB, from *view) *change {
 	return &change{
 		db: db, from: from, next: *from, charter: *from.charter,
 		keys:    map[events.KeyID]*keyChange{},
-		owners:  map[events.Digest]events.KeyID{},
+		places:  map[events.Digest]*place{},
 		touched: map[events.DeploymentID]bool{},
 	}
 }
@@ -103,11 +110,7 @@ func (c *change) key(id events.KeyID) (*keyChange, error) {
 		return r.end()
 	})
 	if err == nil && found {
-		k.Key, err = findCurrent(c.db, digest)
-		k.stored = digest
-		if err == nil && k.ID != id {
-			err = fmt.Errorf("%w: the digest of %s leads to %s", errRecord, id, k.ID)
-		}
+		err = c.fill(k, id, digest)
 	}
 	if err != nil {
 		return nil, err
@@ -116,21 +119,38 @@ func (c *change) key(id events.KeyID) (*keyChange, error) {
 	return k, nil
 }
 
+// fill takes the key over from the digest that the index has it under.
+func (c *change) fill(k *keyChange, id events.KeyID, digest events.Digest) error {
+	p, err := c.place(digest)
+	if err != nil {
+		return err
+	}
+	if p.key == nil || p.key.ID != id {
+		return fmt.Errorf("%w: the digest of %s does not lead to it", errRecord, id)
+	}
+	k.Key, k.stored = *p.key, digest
+	return nil
+}
+
 // moveDigests lets the key go of the digests it had and take those it has. Two living keys never share
 // one: the registry refuses that, and a check could not tell them apart.
 func (c *change) moveDigests(id events.KeyID, before, after *projections.Key) error {
 	for _, d := range digestsOf(before) {
-		c.owners[d] = events.KeyID{}
-	}
-	for _, d := range digestsOf(after) {
-		owner, err := c.owner(d)
+		p, err := c.place(d)
 		if err != nil {
 			return err
 		}
-		if owner != id && !owner.IsZero() {
-			return fmt.Errorf("%w: the secret of %s is that of %s", projections.ErrMisfit, id, owner)
+		p.owner = events.KeyID{}
+	}
+	for _, d := range digestsOf(after) {
+		p, err := c.place(d)
+		if err != nil {
+			return err
 		}
-		c.owners[d] = id
+		if p.owner != id && !p.owner.IsZero() {
+			return fmt.Errorf("%w: the secret of %s is that of %s", projections.ErrMisfit, id, p.owner)
+		}
+		p.owner = id
 	}
 	return nil
 }
@@ -147,52 +167,38 @@ func digestsOf(k *projections.Key) []events.Digest {
 	}
 }
 
-func (c *change) owner(d events.Digest) (events.KeyID, error) {
-	if id, known := c.owners[d]; known {
-		return id, nil
+// place is read from the index once.
+func (c *change) place(d events.Digest) (*place, error) {
+	if p, known := c.places[d]; known {
+		return p, nil
 	}
-	k, err := find(c.db, d)
-	return k.ID, err
+	p := &place{}
+	value, err := storedAt(c.db, digestKey(d))
+	if err != nil {
+		return nil, err
+	}
+	if p.stored = value; value != nil {
+		if err := c.read(p, d); err != nil {
+			return nil, err
+		}
+	}
+	c.places[d] = p
+	return p, nil
 }
 
-// write puts the change into a batch.
-func (c *change) write(b *pebble.Batch) error {
-	w := writer{b: b}
-	for d, owner := range c.owners {
-		k := c.keys[owner]
-		switch {
-		case owner.IsZero():
-			w.drop(digestKey(d))
-		case d != k.Digest:
-			w.set(digestKey(d), encodeAlias(k.Digest))
-		}
+// read finds out whom the place belongs to. An alias belongs to the key behind it.
+func (c *change) read(p *place, d events.Digest) error {
+	k, alias, err := decodeEntryAt(d, p.stored)
+	switch {
+	case err != nil:
+		return err
+	case alias.IsZero():
+		p.key, p.owner = &k, k.ID
+		return nil
 	}
-	for id, k := range c.keys {
-		switch {
-		case !k.Exists():
-			w.drop(idKey(id))
-			continue
-		case k.stored != k.Digest:
-			w.set(idKey(id), k.Digest[:])
-		}
-		w.set(digestKey(k.Digest), encodeKey(&k.Key))
-	}
-	for id := range c.touched {
-		if d := c.next.deployments.byID[id]; d != nil {
-			w.set(deploymentKey(id), encodeDeployment(d))
-		} else {
-			w.drop(deploymentKey(id))
-		}
-	}
-	if c.charterChanged() {
-		charter, err := encodeCharter(&c.charter)
-		if err != nil {
-			return err
-		}
-		w.set(charterKey, charter)
-	}
-	w.set(positionKey, encodePosition(c.next.position))
-	return w.err
+	current, err := findCurrent(c.db, alias)
+	p.owner = current.ID
+	return err
 }
 
 func (c *change) charterChanged() bool { return c.charter.ChangedAt != c.from.charter.ChangedAt }
@@ -204,22 +210,4 @@ func (c *change) result() *view {
 		next.charter = &c.charter
 	}
 	return &next
-}
-
-// writer keeps the first error of a batch.
-type writer struct {
-	b   *pebble.Batch
-	err error
-}
-
-func (w *writer) set(key, value []byte) {
-	if w.err == nil {
-		w.err = w.b.Set(key, value, nil)
-	}
-}
-
-func (w *writer) drop(key []byte) {
-	if w.err == nil {
-		w.err = w.b.Delete(key, nil)
-	}
 }

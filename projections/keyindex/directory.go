@@ -65,11 +65,22 @@ func (d *directory) identify() error {
 		return err
 	case string(found) == "":
 		return nil // the machine stopped between the file's creation and its first bytes
-	case string(found) != format:
+	case formatOf(found) < 1 || formatOf(found) > formatNumber:
 		return fmt.Errorf("it is a %.40q, this binary reads %q; use the binary that wrote it, "+
-			"or give another directory and the index is rebuilt from the log", found, format)
+			"or give another directory and the index is rebuilt from the log", found, formatLine())
 	}
 	return nil
+}
+
+func formatLine() string { return fmt.Sprintf("%s%d\n", formatName, formatNumber) }
+
+// formatOf is 0 for what is no index.
+func formatOf(line []byte) int {
+	var number int
+	if _, err := fmt.Sscanf(string(line), formatName+"%d\n", &number); err != nil {
+		return 0
+	}
+	return number
 }
 
 func (d *directory) prepare() error {
@@ -78,8 +89,18 @@ func (d *directory) prepare() error {
 			return err
 		}
 	}
-	if found, err := d.read(formatFile); err != nil || len(found) == 0 {
-		if err := d.write(formatFile, format); err != nil {
+	found, err := d.read(formatFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if older := formatOf(found); older != formatNumber {
+		if older > 0 {
+			d.log.Warn("the index is of an older format: beginning an empty one", "dir", d.path, "format", older)
+		}
+		if err := d.empty(); err != nil {
+			return err
+		}
+		if err := d.write(formatFile, formatLine()); err != nil { // last: it vouches for what is there
 			return err
 		}
 	}

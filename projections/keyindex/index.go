@@ -1,6 +1,7 @@
 package keyindex
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,14 +37,17 @@ type Index struct {
 	cache *pebble.Cache
 	view  atomic.Pointer[view]
 
-	apply   sync.Mutex   // one writer at a time
+	apply   sync.Mutex   // one writer at a time; taken after closing
 	closing sync.RWMutex // held for writing by Close alone
 	closed  bool
+	open    context.Context // of long reads; ends when they must
+	end     context.CancelFunc
 }
 
 // view is what readers see together, beside the keys, which are at least as new.
 type view struct {
 	position    events.Position
+	digest      events.Digest
 	charter     *projections.Charter
 	deployments *Deployments
 }
@@ -89,6 +93,7 @@ func open(dir string, opts Options) (*Index, error) {
 
 func openStore(d *directory, opts Options) (*Index, error) {
 	idx := &Index{dir: d}
+	idx.open, idx.end = context.WithCancel(context.Background())
 	options := pebbleOptions(opts, d.reportCorruption)
 	idx.cache = options.Cache
 	var err error
@@ -104,19 +109,7 @@ func openStore(d *directory, opts Options) (*Index, error) {
 
 // load reads what readers find in memory.
 func (idx *Index) load() error {
-	v := view{charter: &projections.Charter{}, deployments: noDeployments()}
-	_, err := get(idx.db, positionKey, func(value []byte) (err error) {
-		v.position, err = decodePosition(value)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	_, err = get(idx.db, charterKey, func(value []byte) error {
-		charter, err := decodeCharter(value)
-		v.charter = &charter
-		return err
-	})
+	v, err := loadView(idx.db)
 	if err != nil {
 		return err
 	}
@@ -124,15 +117,32 @@ func (idx *Index) load() error {
 		return fmt.Errorf("%w: it was written from a log of schema %d, this binary understands schema %d",
 			events.ErrUnknownSchema, v.charter.Schema, events.Schema)
 	}
-	if err := loadDeployments(idx.db, v.deployments); err != nil {
-		return err
-	}
-	idx.view.Store(&v)
+	idx.view.Store(v)
 	return nil
 }
 
-func loadDeployments(db *pebble.DB, into *Deployments) (err error) {
-	iter, err := db.NewIter(&pebble.IterOptions{
+func loadView(r pebble.Reader) (*view, error) {
+	v := view{charter: &projections.Charter{}, deployments: noDeployments()}
+	_, err := get(r, positionKey, func(value []byte) (err error) {
+		v.position, v.digest, err = decodePosition(value)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = get(r, charterKey, func(value []byte) error {
+		charter, err := decodeCharter(value)
+		v.charter = &charter
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &v, loadDeployments(r, v.deployments)
+}
+
+func loadDeployments(r pebble.Reader, into *Deployments) (err error) {
+	iter, err := r.NewIter(&pebble.IterOptions{
 		LowerBound: []byte{deploymentSpace}, UpperBound: []byte{deploymentSpace + 1},
 	})
 	if err != nil {
@@ -153,6 +163,13 @@ func loadDeployments(db *pebble.DB, into *Deployments) (err error) {
 
 // Position is behind the last entry applied. Reads that begin after it was read see at least that much.
 func (idx *Index) Position() events.Position { return idx.view.Load().position }
+
+// Digest is that of everything that the index holds, and the Position it belongs to: two indexes that are behind the same
+// entries have the same, if neither is damaged and both are of one DigestVersion.
+func (idx *Index) Digest() (events.Position, events.Digest) {
+	v := idx.view.Load()
+	return v.position, v.digest
+}
 
 // Charter is what the log says of itself up to Position. It must not be changed.
 func (idx *Index) Charter() *projections.Charter { return idx.view.Load().charter }
@@ -184,13 +201,13 @@ func (idx *Index) noteDamage(err error) error {
 // Apply folds entries in, in one batch: all of it or nothing. It stays in memory until Pebble writes it to
 // disk of its own accord, or until Close: after a crash the log is read again from the Position then found.
 func (idx *Index) Apply(entries []events.Entry) error {
-	idx.apply.Lock()
-	defer idx.apply.Unlock()
 	idx.closing.RLock()
 	defer idx.closing.RUnlock()
 	if idx.closed {
 		return ErrClosed
 	}
+	idx.apply.Lock()
+	defer idx.apply.Unlock()
 	c := newChange(idx.db, idx.view.Load())
 	for _, entry := range entries {
 		if err := c.fold(entry); err != nil {
@@ -211,6 +228,7 @@ func (idx *Index) Apply(entries []events.Entry) error {
 
 // Close makes what was applied durable. Reads and Apply return ErrClosed from then on.
 func (idx *Index) Close() error {
+	idx.end()
 	idx.closing.Lock()
 	defer idx.closing.Unlock()
 	if idx.closed {
@@ -244,17 +262,22 @@ func findCurrent(db *pebble.DB, digest events.Digest) (projections.Key, error) {
 
 func entryAt(db *pebble.DB, digest events.Digest) (k projections.Key, alias events.Digest, err error) {
 	_, err = get(db, digestKey(digest), func(value []byte) (err error) {
-		k, alias, err = decodeEntry(value)
-		if err == nil && k.Exists() && k.Digest != digest {
-			err = fmt.Errorf("%w: %s stands under another digest than its own", errRecord, k.ID)
-		}
+		k, alias, err = decodeEntryAt(digest, value)
 		return err
 	})
 	return k, alias, err
 }
 
+func decodeEntryAt(digest events.Digest, value []byte) (k projections.Key, alias events.Digest, err error) {
+	k, alias, err = decodeEntry(value)
+	if err == nil && k.Exists() && k.Digest != digest {
+		err = fmt.Errorf("%w: %s stands under another digest than its own", errRecord, k.ID)
+	}
+	return k, alias, err
+}
+
 // get shows read the value of key, which is not to be kept, and reports whether there is one.
-func get(db *pebble.DB, key []byte, read func(value []byte) error) (found bool, err error) {
+func get(db pebble.Reader, key []byte, read func(value []byte) error) (found bool, err error) {
 	value, closer, err := db.Get(key)
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):

@@ -179,7 +179,7 @@ func TestDirectoryIsPrivate(t *testing.T) {
 func TestOtherDirectoriesAreRefusedAndLeftAlone(t *testing.T) {
 	for name, file := range map[string][2]string{
 		"not an index": {"thesis.txt", "years of work"},
-		"newer":        {formatFile, "keyfleet keyindex 2\n"},
+		"newer":        {formatFile, "keyfleet keyindex 3\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -14,27 +14,31 @@ import (
 )
 
 const (
-	positionForm = 1
+	positionForm = 2
 	charterForm  = 1
 )
 
-func encodePosition(p events.Position) []byte {
+// encodePosition puts the digest with the position that it belongs to.
+func encodePosition(p events.Position, digest events.Digest) []byte {
 	b := slices.Concat([]byte{positionForm}, p.Incarnation[:], p.Chain[:])
 	for _, n := range []uint64{uint64(p.Seq), p.Term, uint64(p.Time), p.StreamSeq} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
-	return b
+	return append(append(b, DigestVersion), digest[:]...)
 }
 
-func decodePosition(data []byte) (events.Position, error) {
-	var p events.Position
+func decodePosition(data []byte) (p events.Position, digest events.Digest, err error) {
 	r := reader{rest: data}
 	r.version(positionForm)
 	r.fill(p.Incarnation[:])
 	r.fill(p.Chain[:])
 	p.Seq, p.Term = events.Seq(r.uint64()), r.uint64()
 	p.Time, p.StreamSeq = events.Instant(r.uint64()), r.uint64()
-	return p, r.end()
+	if v := r.byte(); v != DigestVersion {
+		r.fail("its digest is of version %d, this binary counts version %d", v, DigestVersion)
+	}
+	r.fill(digest[:])
+	return p, digest, r.end()
 }
 
 // encodeCharter sorts what maps hold, so that equal charters are equal bytes. It changes seldom and no

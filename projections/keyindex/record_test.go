@@ -30,9 +30,10 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 	charter, err := decodeCharter(bytes)
 	require.NoError(t, err)
 	require.Equal(t, h.charter, charter)
-	position, err := decodePosition(encodePosition(h.position))
+	position, digest, err := decodePosition(encodePosition(h.position, events.Digest{7}))
 	require.NoError(t, err)
 	require.Equal(t, h.position, position)
+	require.Equal(t, events.Digest{7}, digest)
 }
 
 func TestRecordOfANewerFormIsRefused(t *testing.T) {
@@ -66,14 +67,14 @@ func FuzzRecord(f *testing.F) {
 }
 
 func FuzzMeta(f *testing.F) {
-	f.Add(encodePosition(events.Position{Seq: 1}))
+	f.Add(encodePosition(events.Position{Seq: 1}, events.Digest{2}))
 	f.Add(encodeDeployment(&projections.Deployment{Rev: 1, Name: "echo"}))
 	charter, err := encodeCharter(&projections.Charter{Settings: map[string]string{"lease": "10m"}, SigningKeys: []events.PublicKey{{1}}})
 	require.NoError(f, err)
 	f.Add(charter)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if p, err := decodePosition(data); err == nil {
-			require.True(t, bytes.Equal(data, encodePosition(p)))
+		if p, digest, err := decodePosition(data); err == nil {
+			require.True(t, bytes.Equal(data, encodePosition(p, digest)))
 		}
 		if d, err := decodeDeployment(data); err == nil {
 			require.True(t, bytes.Equal(data, encodeDeployment(&d)))

@@ -2,9 +2,12 @@ package keyindex
 
 import "github.com/keyfleet/keyfleet/events"
 
-// format is the form of everything in the directory. It changes with the keys below, never with what is
-// only added.
-const format = "keyfleet keyindex 1\n"
+// The form of everything in the directory, as a line that people can read. The number rises when what is stored
+// changes; an index of a lower one begins empty.
+const (
+	formatName   = "keyfleet keyindex "
+	formatNumber = 2 // 2: the digest beside the position
+)
 
 // The keys of the store: a letter, and what follows it.
 const (
