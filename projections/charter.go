@@ -16,6 +16,7 @@ type Charter struct {
 	Schema      uint64 // newest that may be written
 	SigningKeys []events.PublicKey
 	Settings    map[string]string
+	Lease       Lease
 	Members     map[events.InstanceID]Member
 	ChangedAt   events.Seq // of the last event that changed any of this
 	ForeignKeys bool       // a key of another form than Keyfleet's own has been seen: such keys are looked up too
@@ -49,6 +50,7 @@ func (c *Charter) Evolve(e *events.Event, seq events.Seq, at events.Instant) err
 		*c = Charter{
 			Incarnation: f.Incarnation,
 			Schema:      1,
+			Lease:       Lease{Length: DefaultLease},
 			SigningKeys: []events.PublicKey{f.SigningKey},
 			ChangedAt:   seq,
 		}
@@ -61,6 +63,9 @@ func (c *Charter) Evolve(e *events.Event, seq events.Seq, at events.Instant) err
 		c.Schema = max(c.Schema, f.Schema)
 	case *events.SettingChanged:
 		c.Settings = with(c.Settings, f.Name, f.Value)
+		if f.Name == LeaseSetting {
+			return c.Lease.change(f.Value, at)
+		}
 	case *events.SigningKeyAdded:
 		c.SigningKeys = append(withoutKey(c.SigningKeys, f.SigningKey), f.SigningKey)
 	case *events.SigningKeyRetired:

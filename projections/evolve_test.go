@@ -3,6 +3,7 @@ package projections_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -98,7 +99,7 @@ func TestCharterEvolves(t *testing.T) {
 	assert.Len(t, was.Members, 1)
 	assert.Equal(t, projections.Charter{
 		Incarnation: events.Incarnation{1}, Term: 4, Schema: 2, SigningKeys: []events.PublicKey{{2}},
-		Settings: map[string]string{"lease": "5m"}, Members: map[events.InstanceID]projections.Member{}, ChangedAt: 9,
+		Settings: map[string]string{"lease": "5m"}, Lease: projections.Lease{Length: 5 * time.Minute, Before: 10 * time.Minute, ChangedAt: 5}, Members: map[events.InstanceID]projections.Member{}, ChangedAt: 9,
 	}, c)
 	evolve(10, &events.Created{})
 	assert.Equal(t, events.Seq(9), c.ChangedAt)
@@ -108,4 +109,26 @@ func TestCharterEvolves(t *testing.T) {
 	require.ErrorIs(t, c.Evolve(&events.Event{Fact: &events.TermOpened{Term: 4}}, 12, 0), projections.ErrMisfit)
 	require.ErrorIs(t, c.Evolve(&events.Event{Fact: &events.LogOpened{}}, 12, 0), projections.ErrMisfit)
 	assert.True(t, slices.Equal(c.SigningKeys, []events.PublicKey{{2}}))
+	for _, lease := range []string{"", "soon", "1s", "25h", "-10m"} {
+		require.ErrorIs(t, c.Evolve(&events.Event{Fact: &events.SettingChanged{Name: "lease", Value: lease}}, 12, 0), projections.ErrMisfit)
+	}
+}
+
+// A lease that was shortened is in use for as long as it was, and by a clock that is not known for ever.
+func TestTheLongestLease(t *testing.T) {
+	var c projections.Charter
+	minute := events.Instant(time.Minute.Milliseconds())
+	set := func(value string, at events.Instant) {
+		t.Helper()
+		require.NoError(t, c.Evolve(&events.Event{Fact: &events.SettingChanged{Name: projections.LeaseSetting, Value: value}}, 2, at))
+	}
+	require.NoError(t, c.Evolve(&events.Event{Fact: &events.LogOpened{}}, 1, 0))
+	assert.Equal(t, projections.DefaultLease, c.Lease.Longest(1))
+	set("24h", 1000*minute)
+	assert.Equal(t, 24*time.Hour, c.Lease.Longest(0))
+	set("1m", 2000*minute)
+	set("2m", 2001*minute)
+	assert.Equal(t, 24*time.Hour, c.Lease.Longest(0))
+	assert.Equal(t, 24*time.Hour, c.Lease.Longest((2001+24*60+60)*minute), "the commit may have been durable only some time after it was dated")
+	assert.Equal(t, 2*time.Minute, c.Lease.Longest((2001+24*60+60+20)*minute))
 }

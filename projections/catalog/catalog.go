@@ -13,6 +13,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/proof"
 )
 
 // Options of a catalog. The zero value is fit for production.
@@ -33,12 +34,14 @@ type Catalog struct {
 type state struct {
 	position events.Position
 	charter  projections.Charter
+	tree     proof.Frontier // of the events up to position
 }
 
 // meta is stored beside the charter, which changes seldom.
 type meta struct {
 	Format   int
 	Position events.Position
+	Tree     []byte // a proof.Frontier
 }
 
 // Open opens the catalog in dir, or begins an empty one there. One process may have it open at a time.
@@ -108,6 +111,11 @@ func (c *Catalog) load() error {
 			"use the binary that wrote it, or remove the directory to rebuild it from the log", m.Format, format)
 	}
 	s := state{position: m.Position}
+	if len(m.Tree) > 0 {
+		if err := s.tree.UnmarshalBinary(m.Tree); err != nil {
+			return err
+		}
+	}
 	if _, err := v.get(charterKey, &s.charter); err != nil {
 		return err
 	}
@@ -117,6 +125,12 @@ func (c *Catalog) load() error {
 
 // Position is behind the last commit folded in.
 func (c *Catalog) Position() events.Position { return c.state.Load().position }
+
+// Head is Position and the root of the tree that ends there.
+func (c *Catalog) Head() (events.Position, proof.Root) {
+	s := c.state.Load()
+	return s.position, s.tree.Root()
+}
 
 // Charter is what the log says of itself up to Position. It must not be written to.
 func (c *Catalog) Charter() *projections.Charter { return &c.state.Load().charter }

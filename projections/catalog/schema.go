@@ -10,7 +10,7 @@ import (
 
 // format is the version of all that is stored. A catalog of another format is refused; removing its
 // directory makes the registry fold the log from its beginning.
-const format = 1
+const format = 2
 
 // The first byte of every stored key says what stands there.
 const (
@@ -29,6 +29,8 @@ const (
 	historySpace     = 'H' // key id, Seq -> stream sequence of the commit
 	keyCreatedSpace  = 'T' // project 0 created-at, key id -> nothing
 	keyExpiringSpace = 'U' // project 0 expires-at, key id -> nothing
+	releaseSpace     = 'R' // instance id -> Release
+	receiptSpace     = 'V' // Seq at which a commit ends -> receipt: not of the log, and lost with the directory
 )
 
 var (
@@ -55,6 +57,10 @@ func attachmentKey(d events.DeploymentID, k events.KeyID) []byte {
 
 func historyKey(k events.KeyID, seq events.Seq) []byte {
 	return binary.BigEndian.AppendUint64(idKey(historySpace, k), uint64(seq))
+}
+
+func receiptKey(end events.Seq) []byte {
+	return binary.BigEndian.AppendUint64([]byte{receiptSpace}, uint64(end))
 }
 
 func dueKey(at events.Instant, kind DueKind, k events.KeyID) []byte {

@@ -74,7 +74,12 @@ func (t *Txn) Commit(e events.Entry) error {
 	for name, p := range t.counted {
 		t.set(projectKey(name), p, &err)
 	}
-	t.set(metaKey, meta{Format: format, Position: position}, &err)
+	tree := t.catalog.state.Load().tree
+	for i := range e.Commit.Events() {
+		tree.Add(e.Commit.Leaf(i))
+	}
+	roots, _ := tree.MarshalBinary() // never fails
+	t.set(metaKey, meta{Format: format, Position: position, Tree: roots}, &err)
 	if t.charter.ChangedAt != t.catalog.state.Load().charter.ChangedAt {
 		t.set(charterKey, t.charter, &err)
 	}
@@ -85,7 +90,7 @@ func (t *Txn) Commit(e events.Entry) error {
 		return fmt.Errorf("write catalog: %w", err)
 	}
 	t.pending = nil
-	t.catalog.state.Store(&state{position: position, charter: *t.charter})
+	t.catalog.state.Store(&state{position: position, charter: *t.charter, tree: tree})
 	return nil
 }
 
@@ -98,6 +103,7 @@ func (t *Txn) Discard() {
 }
 
 func (t *Txn) fold(e *events.Event, seq events.Seq) error {
+	member := t.charter.Members[e.Instance()]
 	if err := t.charter.Evolve(e, seq, t.at); err != nil {
 		return err
 	}
@@ -105,9 +111,14 @@ func (t *Txn) fold(e *events.Event, seq events.Seq) error {
 	if err != nil {
 		return err
 	}
-	switch e.Fact.(type) {
+	switch f := e.Fact.(type) {
 	case *events.ProjectOpened:
 		err = t.openProject(e.Project, seq)
+	case *events.VerifierLeft:
+		if admin.Reason != nil {
+			r := Release{Member: member, Why: f.Why, Actor: admin.Actor, Reason: *admin.Reason, Seq: seq, At: t.at}
+			t.set(idKey(releaseSpace, e.Subject), r, &err)
+		}
 	case *events.DeploymentRegistered, *events.DeploymentEdited, *events.DeploymentRemoved:
 		err = t.foldDeployment(e, seq)
 	case *events.Created, *events.Edited, *events.Attached, *events.Detached, *events.ExpiryChanged, *events.Expired,
