@@ -49,6 +49,9 @@ func ParseKeyID(s string) (KeyID, error) { return parseID[keyKind](s) }
 // ParseDeploymentID is ParseKeyID for deployments.
 func ParseDeploymentID(s string) (DeploymentID, error) { return parseID[deploymentKind](s) }
 
+// ParseInstanceID is ParseKeyID for instances.
+func ParseInstanceID(s string) (InstanceID, error) { return parseID[instanceKind](s) }
+
 func parseID[K kind](s string) (ID[K], error) {
 	var id ID[K]
 	var k K

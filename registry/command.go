@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -38,6 +39,15 @@ const (
 	DeploymentList     Verb = "deployment.list"
 
 	ProjectList Verb = "project.list"
+
+	FleetStatus  Verb = "fleet.status"
+	FleetConfirm Verb = "fleet.confirm"
+	FleetRelease Verb = "fleet.release"
+	FleetLease   Verb = "fleet.lease"
+
+	// What only a registry tells itself. No request names these.
+	memberJoins  Verb = "_joins"
+	memberLeaves Verb = "_leaves"
 )
 
 // Command is one call of an actor on a project. Commands that change something are decided by
@@ -49,6 +59,7 @@ type Command struct {
 	Request Request
 
 	finger [16]byte // kept by fingerprint
+	member *member  // of memberJoins and memberLeaves
 }
 
 // Request is a command's fields, as they are sent. Absent is nil or empty; what a verb does not
@@ -75,6 +86,11 @@ type Request struct {
 	Offset  int    `json:"offset,omitempty"` // how many results to pass over
 	OrderBy string `json:"order_by,omitempty"`
 	Search  string `json:"search,omitempty"`
+
+	Instance string `json:"instance,omitempty"` // id of a verifier's instance
+	Reason   string `json:"reason,omitempty"`   // why a scrapped verifier is released
+	Lease    string `json:"lease,omitempty"`    // as ParseDuration reads it
+	Seq      uint64 `json:"seq,omitempty"`      // whose verdict is asked for
 
 	Wait        string `json:"wait,omitempty"`         // recorded (default) or confirmed
 	WaitTimeout string `json:"wait_timeout,omitempty"` // as ParseDuration reads it; default 30s
@@ -114,6 +130,11 @@ var verbs = map[Verb]verbRule{
 	DeploymentList:     {fields: pageFields, query: true},
 
 	ProjectList: {fields: pageFields, query: true},
+
+	FleetStatus:  {query: true},
+	FleetConfirm: {fields: "seq wait_timeout", required: "seq", query: true},
+	FleetRelease: {fields: "instance reason", required: "instance reason"},
+	FleetLease:   {fields: "lease", required: "lease"},
 }
 
 // Verbs are all there are, sorted.
@@ -129,6 +150,9 @@ func Verbs() []Verb {
 // IsQuery reports whether the verb changes nothing.
 func (v Verb) IsQuery() bool { return verbs[v].query }
 
+// IsFleetWide reports whether the verb is about no project: its commands name none.
+func (v Verb) IsFleetWide() bool { return strings.HasPrefix(string(v), "fleet.") }
+
 // check refuses what no state can make right: names of no form, unknown verbs, fields that the
 // verb does not take or lacks.
 func (c *Command) check() error {
@@ -136,10 +160,8 @@ func (c *Command) check() error {
 	if !known {
 		return refuse(Invalid, "%q is no command; the commands are %s", c.Verb, verbList())
 	}
-	for _, err := range []error{events.CheckProject(c.Project), events.CheckActor(c.Actor), events.CheckCommandID(c.Request.CommandID)} {
-		if err != nil {
-			return refuse(Invalid, "%v", err)
-		}
+	if err := c.checkNames(); err != nil {
+		return refuse(Invalid, "%v", err)
 	}
 	sent := c.Request.sent()
 	allowed := strings.Fields(rule.fields)
@@ -160,6 +182,17 @@ func (c *Command) check() error {
 		return tooMany(len(*d))
 	}
 	return c.Request.checkWait()
+}
+
+func (c *Command) checkNames() error {
+	project := events.CheckProject(c.Project)
+	if c.Verb.IsFleetWide() {
+		project = nil
+		if c.Project != "" {
+			project = fmt.Errorf("%s is about the whole fleet, not about project %q", c.Verb, c.Project)
+		}
+	}
+	return cmp.Or(project, events.CheckActor(c.Actor), events.CheckCommandID(c.Request.CommandID))
 }
 
 func verbList() string {

@@ -13,6 +13,7 @@ import (
 // State is what decisions rest on: exact, up to and including all that was decided before. Methods
 // that find nothing return a zero value and no error; an error means that the state cannot be read.
 type State interface {
+	Charter() *projections.Charter
 	Project(name string) (catalog.Project, error)
 	Key(events.KeyID) (projections.Key, error)
 	KeyNamed(project, name string) (projections.Key, error)
@@ -98,6 +99,21 @@ func (d *decision) decide() error {
 		return d.onDeployment(d.editDeployment)
 	case DeploymentRemove:
 		return d.onDeployment(d.removeDeployment)
+	default:
+		return d.decideFleet()
+	}
+}
+
+func (d *decision) decideFleet() error {
+	switch d.cmd.Verb {
+	case FleetRelease:
+		return d.release()
+	case FleetLease:
+		return d.changeLease()
+	case memberJoins:
+		return d.join()
+	case memberLeaves:
+		return d.leave()
 	default:
 		return fmt.Errorf("%s is a query: it decides nothing", d.cmd.Verb)
 	}

@@ -70,7 +70,7 @@ func (g *group) decideAll(calls []*call, l *leading) (rest []*call, err error) {
 		case err != nil && !errors.As(err, &refusal):
 			return nil, err
 		}
-		g.answers = append(g.answers, answer{c, result{reply: reply, err: err}})
+		g.answers = append(g.answers, answer{c, result{reply: reply, seq: g.commit.Last(), err: err}})
 	}
 	return nil, nil
 }
@@ -127,6 +127,7 @@ func (g *group) makeDurable(ctx context.Context) error {
 	if err := g.txn.Commit(entry); err != nil {
 		return err
 	}
+	g.s.noteDurable()
 	g.s.opts.Observe(Committed{
 		At: g.s.catalog.Position(), Commands: len(g.answers), Events: len(g.commit.Events()), Expired: g.expired,
 	})

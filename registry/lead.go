@@ -35,10 +35,11 @@ func (s *Service) lead(parent context.Context, won Leadership) error {
 	if err != nil {
 		return err
 	}
-	l := &leading{Leadership: won, term: term, over: ctx}
+	l := &leading{Leadership: won, term: term, over: ctx, end: end, members: s.openFleet(term)}
 	s.leading.Store(l)
 	s.opts.Observe(TermOpened{Term: term, At: s.catalog.Position()})
 	helpers.Go(func() { s.keepAttesting(ctx) })
+	helpers.Go(func() { s.keepLapsing(ctx, l) })
 
 	err = s.carryOut(ctx, l)
 	s.leading.Store(nil)
@@ -154,6 +155,7 @@ func (s *Service) reread(ctx context.Context, l *leading) error {
 	if err := s.catchUp(ctx); err != nil {
 		return err
 	}
+	s.noteDurable()
 	if newest := s.catalog.Position().Term; newest > l.term {
 		return fmt.Errorf("%w: term %d, this was term %d", errDeposed, newest, l.term)
 	}

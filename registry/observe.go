@@ -1,6 +1,9 @@
 package registry
 
-import "github.com/keyfleet/keyfleet/events"
+import (
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/head"
+)
 
 // Event is something that an operator may want to know of a Service: one of the types below. Logging
 // and metrics are listeners.
@@ -27,11 +30,24 @@ type (
 	ClockDoubted struct{ Cause error }
 	// ClockTrusted ends that.
 	ClockTrusted struct{}
+	// InstanceTorn: a ticket was shown twice. Both machines that believe to be the instance get no more grants.
+	InstanceTorn struct {
+		Verifier string
+		Instance events.InstanceID
+	}
+	// VerifierAhead: an instance has applied what the log does not hold. It gets no grant.
+	VerifierAhead struct {
+		Verifier string
+		Instance events.InstanceID
+		Applied  head.Head
+	}
 )
 
-func (TermOpened) registryEvent()   {}
-func (SteppedDown) registryEvent()  {}
-func (Stalled) registryEvent()      {}
-func (Committed) registryEvent()    {}
-func (ClockDoubted) registryEvent() {}
-func (ClockTrusted) registryEvent() {}
+func (TermOpened) registryEvent()    {}
+func (SteppedDown) registryEvent()   {}
+func (Stalled) registryEvent()       {}
+func (Committed) registryEvent()     {}
+func (ClockDoubted) registryEvent()  {}
+func (ClockTrusted) registryEvent()  {}
+func (InstanceTorn) registryEvent()  {}
+func (VerifierAhead) registryEvent() {}

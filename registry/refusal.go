@@ -3,6 +3,8 @@ package registry
 import (
 	"errors"
 	"fmt"
+
+	"github.com/keyfleet/keyfleet/events/head"
 )
 
 // Code tells programs why a command was refused. Codes are part of the public contract.
@@ -16,6 +18,10 @@ const (
 	Conflict    Code = "conflict"
 	Forbidden   Code = "forbidden"
 	Unavailable Code = "unavailable" // nothing is known to be wrong with the command: try again under its command id
+
+	// Of renewals alone.
+	Stranger Code = head.CodeStranger
+	Released Code = head.CodeReleased
 )
 
 // Refusal is why a command was not carried out: a code for programs, and a sentence for people that

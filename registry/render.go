@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -27,6 +28,9 @@ func subjectBefore(s State, c *call) (was subject, err error) {
 // render makes the reply to an accepted command. last is the Seq of the commit's newest event: of the
 // command's own, if it has any.
 func render(v *catalog.Txn, c *call, out Outcome, was subject, last events.Seq, now events.Instant) (any, error) {
+	if c.cmd.member != nil {
+		return nil, nil // nobody reads it
+	}
 	a := Answer{Confirmation: &Confirmation{State: WaitRecorded}}
 	if out.Replayed {
 		a.Replayed = true
@@ -35,6 +39,9 @@ func render(v *catalog.Txn, c *call, out Outcome, was subject, last events.Seq, 
 	seq := out.Seq
 	if len(out.Events) > 0 {
 		seq = last
+	}
+	if c.cmd.Verb.IsFleetWide() {
+		return &FleetReply{Seq: cmp.Or(seq, last), Answer: a}, nil
 	}
 	if strings.HasPrefix(string(c.cmd.Verb), "deployment.") {
 		return renderDeployment(v, out, was.deployment, a, seq)

@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,6 +53,9 @@ type Options struct {
 	Name    string      // of this registry, for people; in the log with every term
 	Clock   clock.Clock // default: the system's
 	Observe func(Event) // hears what happens, from several goroutines; default: nobody
+
+	SigningKey ed25519.PrivateKey // of the log; without it no grants are given
+	Heads      HeadKeeper         // default: no head is kept
 }
 
 // Service is a registry: the active one, or one that stands by.
@@ -63,13 +68,16 @@ type Service struct {
 	calls    chan *call
 	scans    chan struct{}
 	leading  atomic.Pointer[leading]
+	keeping  sync.Mutex // of Heads
 }
 
 // leading is set while this registry is the active one.
 type leading struct {
 	Leadership
-	term uint64
-	over context.Context // done once the term has ended here
+	term    uint64
+	over    context.Context // done once the term has ended here
+	end     func(error)     // ends it
+	members *members
 }
 
 // call is a command on its way, with its caller waiting.
@@ -82,6 +90,7 @@ type call struct {
 
 type result struct {
 	reply any
+	seq   events.Seq // that the reply depends on
 	err   error
 }
 
@@ -127,32 +136,43 @@ func (s *Service) Do(ctx context.Context, cmd Command) (any, error) {
 	if err := cmd.check(); err != nil {
 		return nil, err
 	}
+	if cmd.Verb.IsQuery() && cmd.Verb.IsFleetWide() {
+		return s.askFleet(ctx, &cmd)
+	}
 	if cmd.Verb.IsQuery() {
 		return s.query(ctx, &cmd)
 	}
-	c := newCall(cmd)
 	l := s.leading.Load()
 	if l == nil {
 		return nil, errStandby
 	}
+	done, err := s.enqueue(ctx, l, newCall(cmd))
+	if err == nil && cmd.Request.Wait == WaitConfirmed {
+		s.awaitVerdict(ctx, l, &cmd.Request, done)
+	}
+	return done.reply, err
+}
+
+// enqueue has a command decided, and waits until what the answer rests on is durable.
+func (s *Service) enqueue(ctx context.Context, l *leading, c *call) (result, error) {
 	select {
 	case s.calls <- c:
 	case <-l.over.Done():
-		return nil, errStandby
+		return result{}, errStandby
 	case <-ctx.Done():
-		return nil, errUnknown
+		return result{}, errUnknown
 	}
 	for over := l.over.Done(); ; {
 		select {
 		case r := <-c.done:
-			return r.reply, r.err
+			return r, r.err
 		case <-over:
 			// It may have been put in the queue behind the last look into it.
 			if over = nil; s.leading.Load() != l {
 				s.turnAway()
 			}
 		case <-ctx.Done():
-			return nil, errUnknown
+			return result{}, errUnknown
 		}
 	}
 }
@@ -206,15 +226,16 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func explain(err error) error {
-	if errors.Is(err, events.ErrUnknownSchema) {
+	if errors.Is(err, events.ErrUnknownSchema) || errors.Is(err, errSigningKey) {
 		return err
 	}
-	return fmt.Errorf("the catalog was folded from another log than this one; "+
-		"restore the log, or remove the catalog's directory if this log is the true one: %w", err)
+	return fmt.Errorf("this log is not the one that this registry has seen: restore that one; if this is the true one, "+
+		"and what it lost is known to be lost, remove the registry's directory: %w", err)
 }
 
 func final(err error) bool {
-	return errors.Is(err, events.ErrFork) || errors.Is(err, events.ErrIncarnation) || errors.Is(err, events.ErrUnknownSchema)
+	return errors.Is(err, events.ErrFork) || errors.Is(err, events.ErrIncarnation) || errors.Is(err, events.ErrUnknownSchema) ||
+		errors.Is(err, errSigningKey)
 }
 
 // standBy folds the log in until this registry is elected.

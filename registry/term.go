@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -22,6 +24,9 @@ func (s *Service) openTerm(ctx context.Context, won Leadership) (uint64, error) 
 		return 0, err
 	}
 	if err := s.catchUp(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.checkKept(ctx); err != nil {
 		return 0, err
 	}
 	before := s.catalog.Position().Term
@@ -43,6 +48,37 @@ func (s *Service) openTerm(ctx context.Context, won Leadership) (uint64, error) 
 			return 0, fmt.Errorf("%w: term %d, before this one could be opened", errDeposed, newest)
 		}
 	}
+}
+
+var errSigningKey = errors.New("the signing key is not one of this log's: name the file that keyfleet init wrote with --signing-key")
+
+// checkKept holds the own signing key, and the last head that was signed with it, against the log.
+func (s *Service) checkKept(ctx context.Context) error {
+	if key := s.opts.SigningKey; len(key) == ed25519.PrivateKeySize {
+		public := events.PublicKey(key[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
+		if !slices.Contains(s.catalog.Charter().SigningKeys, public) {
+			return errSigningKey
+		}
+	}
+	if s.opts.Heads == nil {
+		return nil
+	}
+	kept, has := s.opts.Heads.Kept()
+	at := s.catalog.Position()
+	if !has {
+		return nil
+	}
+	if kept.Incarnation == at.Incarnation && kept.Seq <= at.Seq {
+		found, err := s.log.Read(ctx, kept.StreamSeq)
+		if err != nil {
+			return fmt.Errorf("look up the last head that was signed: %w", err)
+		}
+		if found.Commit.Last() == kept.Seq && found.Chain == kept.Chain {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: this registry signed a head of %s at Seq %d with chain hash %s, and the log, %s, ends at Seq %d without it: "+
+		"it lost its end, or is another", events.ErrFork, kept.Incarnation, kept.Seq, kept.Chain, at.Incarnation, at.Seq)
 }
 
 // appendTerm opens a term. An election bucket that was lost begins its revisions anew: terms must not.

@@ -70,10 +70,7 @@ type Answer struct {
 	Note         string        `json:"note,omitempty"`
 }
 
-// Confirmation says how far a command's effect has come (rule VERDICT of docs/protocol.md).
-type Confirmation struct {
-	State string `json:"state"`
-}
+func (a *Answer) answer() *Answer { return a }
 
 // KeyPage answers key.list.
 type KeyPage struct {

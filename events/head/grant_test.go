@@ -103,7 +103,7 @@ func TestTheFormOfGrantsNeverChanges(t *testing.T) {
 func TestRenewalsSurviveTheWire(t *testing.T) {
 	ask := head.Renewal{
 		Ack:   head.Ack{Instance: events.InstanceID{1}, Head: sample().Head},
-		Nonce: head.Nonce{1}, Ticket: head.Ticket{2}, Newest: []byte{3}, StreamSeq: 4,
+		Nonce: head.Nonce{1}, Ticket: head.Ticket{2}, Newest: []byte{3},
 		Join:  &head.Join{PoP: "fra", Mode: events.ModeServe, ServeBound: 5, Version: "v1"},
 		State: "serving", Schema: 1, Wall: 1_800_000_000_000, IndexDigest: events.Digest{6}, DigestVersion: 1, WantsToRebuild: true,
 	}

@@ -7,6 +7,24 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 )
 
+// Where verifiers are heard: their names follow.
+const (
+	RenewSubject = "keyfleet.lease."
+	AckSubject   = "keyfleet.ack."
+)
+
+// The codes of refusals that tell an instance what to do; after any other it tries again.
+const (
+	CodeStranger = "stranger" // begin anew, under another id
+	CodeReleased = "released" // answer nothing any more
+)
+
+// Call is what is sent at RenewSubject: a renewal, or a goodbye.
+type Call struct {
+	Renewal
+	Goodbye *Goodbye `json:"goodbye,omitempty"`
+}
+
 // Ack says how far an instance has come: what it answers from is at least that new. It is sent once readers see it.
 type Ack struct {
 	Instance events.InstanceID `json:"instance"`
@@ -17,11 +35,10 @@ type Ack struct {
 // fields that they do not know.
 type Renewal struct {
 	Ack                           // what is applied; Seq 0 for nothing
-	StreamSeq      uint64         `json:"stream_seq,omitempty"` // of the message that held it, so that it can be looked up
-	Nonce          Nonce          `json:"nonce"`                // never used again
-	Ticket         Ticket         `json:"ticket"`               // of the last grant; zero before the first
-	Newest         []byte         `json:"newest,omitempty"`     // the signed grant with the highest head that it has seen
-	Join           *Join          `json:"join,omitempty"`       // of an instance that is no member yet
+	Nonce          Nonce          `json:"nonce"`            // never used again
+	Ticket         Ticket         `json:"ticket"`           // of the last grant; zero before the first
+	Newest         []byte         `json:"newest,omitempty"` // the signed grant with the highest head that it has seen
+	Join           *Join          `json:"join,omitempty"`   // of an instance that is no member yet
 	State          string         `json:"state"`
 	Schema         uint64         `json:"schema"` // newest that it understands
 	Wall           events.Instant `json:"wall"`

@@ -69,8 +69,8 @@ func (c *Client) Do(ctx context.Context, verb registry.Verb, req registry.Reques
 
 // attemptPatience leaves those that wait for a verdict the time that they gave the registry for it.
 func attemptPatience(r *registry.Request) time.Duration {
-	if r.Wait == registry.WaitConfirmed {
-		return attemptTimeout + patience(r)
+	if r.Wait == registry.WaitConfirmed || r.WaitTimeout != "" {
+		return attemptTimeout + patience(r) - usualWait
 	}
 	return attemptTimeout
 }

@@ -22,7 +22,7 @@ import (
 // log refuses what it writes then; what it answers to queries, and what it refuses, may be that much out of date.
 // Together with electionLook they let a standby take over in under 3 s.
 const (
-	selfLease    = 2 * time.Second
+	selfLease    = registry.SelfLease
 	bucketTTL    = 2300 * time.Millisecond
 	electionLook = 200 * time.Millisecond
 	renewEvery   = selfLease / 4

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/head"
 	"github.com/keyfleet/keyfleet/registry"
 )
 
@@ -18,6 +19,11 @@ import (
 type Service interface {
 	Do(context.Context, registry.Command) (any, error)
 	Active() (term uint64, active bool)
+
+	// What verifiers ask for.
+	Renew(ctx context.Context, verifier string, r head.Renewal) (signedGrant []byte, err error)
+	Goodbye(ctx context.Context, verifier string, g head.Goodbye) error
+	Acknowledge(verifier string, a head.Ack)
 }
 
 const (
@@ -29,14 +35,15 @@ const (
 
 // Server answers commands while its registry is the active one, and is silent else.
 type Server struct {
-	nc      *nats.Conn
-	svc     Service
-	monitor *monitor
-	subs    []*nats.Subscription
-	places  chan struct{}   // one is taken for each command that is being carried out
-	ctx     context.Context // of the handlers, which NATS calls without one
-	end     context.CancelFunc
-	closed  atomic.Bool
+	nc       *nats.Conn
+	svc      Service
+	monitor  *monitor
+	subs     []*nats.Subscription
+	renewals sync.WaitGroup
+	places   chan struct{}   // one is taken for each command that is being carried out
+	ctx      context.Context // of the handlers, which NATS calls without one
+	end      context.CancelFunc
+	closed   atomic.Bool
 }
 
 // Serve begins to answer, as a service of NATS micro; version is a semantic version, as that wants it. The right to
@@ -56,6 +63,9 @@ func (s *Server) offer() error {
 		if err := s.subscribe(e.subject, s.handler(e)); err != nil {
 			return fmt.Errorf("%s: %w", e.verb, err)
 		}
+	}
+	if err := s.offerLeases(); err != nil {
+		return fmt.Errorf("leases: %w", err)
 	}
 	if err := s.offerMonitoring(); err != nil {
 		return err
@@ -85,6 +95,7 @@ func (s *Server) Close() error {
 		s.places <- struct{}{} // never given back
 	}
 	s.end()
+	s.renewals.Wait()
 	if s.nc.IsConnected() {
 		err = errors.Join(err, s.nc.FlushTimeout(flushPatience)) // the answers, before the caller closes the connection
 	}
@@ -145,9 +156,9 @@ func (s *Server) handle(c call) {
 // commandOf reads project and actor from the subject, which the NATS server's permissions speak about,
 // and the rest from the body.
 func commandOf(c call) (registry.Command, error) {
-	tokens := strings.Split(strings.TrimPrefix(c.Subject, subjectPrefix), ".")
-	cmd := registry.Command{Project: tokens[0], Actor: tokens[1], Verb: c.at.verb}
-	for _, name := range tokens[:2] {
+	cmd := addressedBy(c.Subject)
+	cmd.Verb = c.at.verb
+	for _, name := range []string{cmd.Project, cmd.Actor} {
 		if events.SystemName(name) {
 			return cmd, &registry.Refusal{Code: registry.Forbidden, Message: fmt.Sprintf(
 				"%q is the system's own: names that begin with _ cannot be used over NATS", name)}
@@ -160,10 +171,11 @@ func commandOf(c call) (registry.Command, error) {
 
 func isMsgpack(m *nats.Msg) bool { return m.Header.Get(contentType) == msgpackType }
 
+// patience is for what is recorded, and then for the verdict that the caller waits for.
 func patience(r *registry.Request) time.Duration {
 	wait, err := registry.ParseDuration(r.WaitTimeout)
-	if err != nil || wait <= 0 || wait > time.Hour {
-		return usualWait
+	if err != nil {
+		return 2 * usualWait
 	}
-	return max(wait, time.Second)
+	return usualWait + min(wait, time.Hour)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events/eventlog"
 	"github.com/keyfleet/keyfleet/events/eventlogtest"
+	"github.com/keyfleet/keyfleet/events/head"
 	"github.com/keyfleet/keyfleet/registry"
 	"github.com/keyfleet/keyfleet/registry/natsapi"
 )
@@ -230,3 +231,9 @@ func TestTooMany(t *testing.T) {
 		return await(t, post(t, nc, registry.KeyGet, "")).Header == nil
 	}, 20*time.Second, time.Millisecond)
 }
+
+// No verifier comes to a desk.
+
+func (d *desk) Renew(context.Context, string, head.Renewal) ([]byte, error) { return nil, nil }
+func (d *desk) Goodbye(context.Context, string, head.Goodbye) error         { return nil }
+func (d *desk) Acknowledge(string, head.Ack)                                {}

@@ -76,6 +76,9 @@ func script() []registry.Command {
 		step(registry.KeyDelete, registry.Request{Key: "demo-key", CommandID: "c12"}),
 		step(registry.DeploymentRemove, registry.Request{Name: "llama", CommandID: "c13"}),
 		step(registry.ProjectList, registry.Request{}),
+		step(registry.FleetLease, registry.Request{Lease: "5m", CommandID: "c14"}),
+		step(registry.FleetStatus, registry.Request{}),
+		step(registry.FleetConfirm, registry.Request{Seq: 3}),
 	}
 }
 
@@ -90,6 +93,12 @@ func replyTo(v registry.Verb) any {
 		return &registry.DeploymentPage{}
 	case registry.ProjectList:
 		return &registry.ProjectPage{}
+	case registry.FleetLease:
+		return &registry.FleetReply{}
+	case registry.FleetStatus:
+		return &registry.FleetView{}
+	case registry.FleetConfirm:
+		return &registry.ReceiptReply{}
 	case registry.DeploymentRegister, registry.DeploymentEdit, registry.DeploymentGet, registry.DeploymentRemove:
 		return &registry.DeploymentReply{}
 	default:
@@ -104,13 +113,16 @@ func TestEveryVerb(t *testing.T) {
 	<-startHub(t, server, "hub").opened
 	nc := server.Connect()
 	client := natsapi.NewClient(nc, "acme", "alice")
-	used := map[registry.Verb]bool{}
+	used := map[registry.Verb]bool{registry.FleetRelease: true} // takes an instance to release: TestFleet
 	for _, c := range script() {
 		used[c.Verb] = true
 		reply := replyTo(c.Verb)
 		require.NoError(t, client.Do(patiently(t), c.Verb, c.Request, reply), c.Verb)
 
 		subject := "keyfleet.cmd.acme.alice." + string(c.Verb)
+		if fleetWide, ok := strings.CutPrefix(string(c.Verb), "fleet."); ok {
+			subject = "keyfleet.fleet.alice." + fleetWide
+		}
 		plain, err := nc.Request(subject, jsonOf(t, c.Request), 20*time.Second)
 		require.NoError(t, err)
 		require.Empty(t, plain.Header.Get(micro.ErrorCodeHeader), "%s", plain.Data)
