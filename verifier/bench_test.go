@@ -12,6 +12,7 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/apikey"
 	"github.com/keyfleet/keyfleet/events/clock"
+	"github.com/keyfleet/keyfleet/events/head"
 	"github.com/keyfleet/keyfleet/projections"
 )
 
@@ -71,9 +72,10 @@ func fill(b *testing.B, v *Verifier, size int) (secrets [][]byte) {
 		}
 	}
 	apply()
-	head := Head{Incarnation: position.Incarnation, Seq: position.Seq, Chain: position.Chain}
-	v.hold.ask(Nonce{1}, v.opts.Clock.Elapsed())
-	require.NoError(b, v.hold.grant(Grant{Nonce: Nonce{1}, Head: head, Lease: leaseOf10 * 100}, v.opts.Clock.Elapsed()))
+	v.hold.ask(head.Nonce{1}, v.opts.Clock.Elapsed())
+	g := head.Grant{Nonce: head.Nonce{1}, Instance: v.hold.self, Lease: leaseOf10 * 100,
+		Head: head.Head{Incarnation: position.Incarnation, Seq: position.Seq, Chain: position.Chain}}
+	require.NoError(b, v.hold.grant(g, nil, v.opts.Clock.Elapsed()))
 	v.change(func(*hold, time.Duration) {}) // shows it to checks
 	return secrets
 }

@@ -32,6 +32,10 @@ type RenewalFailed struct {
 	InARow int
 }
 
+// BegunAnew: the registry does not know the instance any more, or knows it twice. It is another one from here on, and
+// answers nothing until that one is granted something.
+type BegunAnew struct{ Was events.InstanceID }
+
 // CheckBroken: the index could not be read.
 type CheckBroken struct{ Err error }
 
@@ -40,6 +44,7 @@ func (ApplyStalled) level() slog.Level     { return slog.LevelWarn }
 func (LeaseLapsed) level() slog.Level      { return slog.LevelError }
 func (IndexQuarantined) level() slog.Level { return slog.LevelError }
 func (CheckBroken) level() slog.Level      { return slog.LevelError }
+func (BegunAnew) level() slog.Level        { return slog.LevelWarn }
 
 // level is that of a warning once a minute at the usual pace, so that an outage does not fill the log.
 func (e RenewalFailed) level() slog.Level {
@@ -64,6 +69,8 @@ func logTo(log *slog.Logger) func(Event) {
 			say("verifier quarantined: checks are refused until a restart", "error", e.Err)
 		case RenewalFailed:
 			say("verifier's lease was not renewed", "error", e.Err, "in_a_row", e.InARow)
+		case BegunAnew:
+			say("verifier begins anew as another instance", "was", e.Was)
 		case CheckBroken:
 			say("a check could not be answered", "error", e.Err)
 		}

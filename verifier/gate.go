@@ -17,7 +17,7 @@ type gate struct {
 	held  bool          // a grant is or was in use
 	asked time.Duration // when that grant was asked for: everything up to then is known to be applied
 	until time.Duration // when its lease ends
-	serve time.Duration // how long past it answers go on, marked stale
+	serve time.Duration // how long past it answers go on, marked stale, as that grant says
 
 	attested   events.Instant // newest time that the registry vouched for,
 	attestedAt time.Duration  // and when it came

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/head"
 )
 
 // What a hold remembers at most.
@@ -20,6 +21,8 @@ const (
 // what gate comes of it. It has no clock and does no I/O. Times are since boot.
 type hold struct {
 	gate    gate
+	self    events.InstanceID
+	using   *lease // the one that the gate is open by
 	term    uint64 // newest in the log as far as applied
 	recent  chains
 	asked   []question // oldest first
@@ -28,28 +31,36 @@ type hold struct {
 }
 
 type question struct {
-	nonce Nonce
+	nonce head.Nonce
 	at    time.Duration
 }
 
 type lease struct {
-	head         Head
+	head         head.Head
 	asked, until time.Duration
+	serve        time.Duration // how long past it answers go on
+	signed       []byte        // the grant that it is of
 }
 
 // errGrant says that a grant was not accepted; the next may be.
 var errGrant = errors.New("grant refused")
 
-// newHold begins behind p, which is durable. Nothing is answered below floor.
-func newHold(p events.Position, floor events.Seq, serve time.Duration) *hold {
-	h := &hold{term: p.Term, gate: gate{serve: serve, floor: floor}}
+// newHold begins behind p, which is durable, as an instance. Nothing is answered below floor.
+func newHold(p events.Position, floor events.Seq, self events.InstanceID) *hold {
+	h := &hold{term: p.Term, self: self, gate: gate{floor: floor, newest: floor}}
 	if p.Seq > 0 {
-		h.moveTo(Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain})
+		h.moveTo(head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain})
 	}
 	return h
 }
 
-func (h *hold) moveTo(head Head) {
+// beginAnew makes it another instance, which has been granted nothing.
+func (h *hold) beginAnew(self events.InstanceID) {
+	h.self, h.using, h.asked, h.pending = self, nil, nil, nil
+	h.gate.held = false
+}
+
+func (h *hold) moveTo(head head.Head) {
 	h.gate.incarnation, h.gate.applied = head.Incarnation, head.Seq
 	h.gate.floor = max(h.gate.floor, head.Seq)
 	h.gate.newest = max(h.gate.newest, head.Seq)
@@ -57,7 +68,7 @@ func (h *hold) moveTo(head Head) {
 }
 
 // ask notes that a renewal with the nonce is sent now. Its grant counts from now on, not from its arrival.
-func (h *hold) ask(nonce Nonce, now time.Duration) {
+func (h *hold) ask(nonce head.Nonce, now time.Duration) {
 	if len(h.asked) == maxAsked {
 		h.asked = slices.Delete(h.asked, 0, 1)
 	}
@@ -66,29 +77,61 @@ func (h *hold) ask(nonce Nonce, now time.Duration) {
 
 // grant takes a grant in. An error that wraps errGrant means that it was not accepted; any other, that the
 // registry's log is not ours.
-func (h *hold) grant(g Grant, now time.Duration) error {
+func (h *hold) grant(g head.Grant, signed []byte, now time.Duration) error {
 	i := slices.IndexFunc(h.asked, func(q question) bool { return q.nonce == g.Nonce })
 	if i < 0 {
 		return fmt.Errorf("%w: nobody asked for it", errGrant)
 	}
-	l := lease{head: g.Head, asked: h.asked[i].at, until: later(h.asked[i].at, g.Lease-g.Lease/100)}
+	asked := h.asked[i].at
 	h.asked = slices.Delete(h.asked, i, i+1)
-	switch {
-	case g.Term < h.term:
+	if g.Term < h.term {
 		return fmt.Errorf("%w: it is of term %d, the log is in term %d", errGrant, g.Term, h.term)
-	case now >= l.until:
-		return fmt.Errorf("%w: it came when its lease of %s was over", errGrant, g.Lease)
-	case g.Head.Seq == 0:
-		return fmt.Errorf("%w: its head is of an empty log", errGrant)
 	}
-	if err := h.place(l, now); err != nil {
+	l, err := h.check(g, signed, asked, now)
+	if err == nil {
+		err = h.place(l, now)
+	}
+	if err != nil {
 		return err
 	}
-	h.gate.newest = max(h.gate.newest, g.Head.Seq)
+	h.gate.newest = max(h.gate.newest, g.Seq)
 	if g.Attested > h.gate.attestedBy(now) {
 		h.gate.attested, h.gate.attestedAt = g.Attested, now
 	}
 	return nil
+}
+
+// resume takes in the grant that this instance was using when its process ended. Its head was held against the own chain
+// then: what the index has that is newer was applied behind it.
+func (h *hold) resume(g head.Grant, signed []byte, asked, now time.Duration) error {
+	compared := g.Incarnation == h.gate.incarnation && g.Seq < h.gate.applied
+	l, err := h.check(g, signed, asked, now)
+	switch {
+	case err != nil:
+		return err
+	case compared:
+		h.use(l)
+		return nil
+	default:
+		return h.place(l, now)
+	}
+}
+
+// check makes a lease of a grant that may be used by what the grant itself says.
+func (h *hold) check(g head.Grant, signed []byte, asked, now time.Duration) (lease, error) {
+	l := lease{head: g.Head, asked: asked, until: later(asked, g.Lease-g.Lease/100), signed: signed}
+	if g.Mode == events.ModeServe {
+		l.serve = g.ServeBound
+	}
+	switch {
+	case g.Instance != h.self:
+		return l, fmt.Errorf("%w: it is for another instance, %s", errGrant, g.Instance)
+	case now >= l.until && l.serve == 0:
+		return l, fmt.Errorf("%w: it came when its lease of %s was over", errGrant, g.Lease)
+	case g.Seq == 0:
+		return l, fmt.Errorf("%w: its head is of an empty log", errGrant)
+	}
+	return l, nil
 }
 
 // place uses the lease, or keeps it until its head is applied.
@@ -113,7 +156,7 @@ func (h *hold) place(l lease, now time.Duration) error {
 // others the newest.
 func (h *hold) keep(l lease, now time.Duration) {
 	h.pending = slices.DeleteFunc(h.pending, func(p lease) bool {
-		return now >= p.until || p.head == l.head && p.until <= l.until
+		return now >= later(p.until, p.serve) || p.head == l.head && p.until <= l.until
 	})
 	if len(h.pending) == maxPending {
 		h.pending = h.pending[:maxPending-1]
@@ -131,7 +174,8 @@ func (h *hold) use(l lease) {
 	if h.gate.held && l.until <= h.gate.until {
 		return
 	}
-	h.gate.held, h.gate.asked, h.gate.until = true, l.asked, l.until
+	h.using = &l
+	h.gate.held, h.gate.asked, h.gate.until, h.gate.serve = true, l.asked, l.until, l.serve
 	if h.gate.stalled != nil && l.asked > h.stalled {
 		h.gate.stalled = nil // everything there was after the stall began is applied
 	}
@@ -142,7 +186,7 @@ func (h *hold) apply(e events.Entry) error {
 	if h.gate.quarantined != nil {
 		return h.gate.quarantined
 	}
-	h.moveTo(Head{Incarnation: e.Commit.Incarnation, Seq: e.Commit.Last(), Chain: e.Chain})
+	h.moveTo(head.Head{Incarnation: e.Commit.Incarnation, Seq: e.Commit.Last(), Chain: e.Chain})
 	h.term = max(h.term, e.Commit.Term)
 	h.gate.stalled = nil
 	for len(h.pending) > 0 && h.pending[0].head.Seq <= h.gate.applied {
@@ -176,11 +220,11 @@ func (h *hold) quarantine(why error) {
 
 // chains are the ends of the newest commits applied, without a gap between them.
 type chains struct {
-	ring []Head
+	ring []head.Head
 	next int // where the oldest stands once the ring is full
 }
 
-func (c *chains) add(h Head) {
+func (c *chains) add(h head.Head) {
 	if len(c.ring) < maxRecent {
 		c.ring = append(c.ring, h)
 		return
@@ -189,11 +233,11 @@ func (c *chains) add(h Head) {
 	c.next = (c.next + 1) % maxRecent
 }
 
-func (c *chains) at(i int) Head { return c.ring[(c.next+i)%len(c.ring)] }
+func (c *chains) at(i int) head.Head { return c.ring[(c.next+i)%len(c.ring)] }
 
 // holds reports whether the head, which is not ahead, is one of ours. It is unknown when it is older than
 // all; the error says that it contradicts them.
-func (c *chains) holds(head Head) (known bool, err error) {
+func (c *chains) holds(head head.Head) (known bool, err error) {
 	if newest := c.at(len(c.ring) - 1); head.Incarnation != newest.Incarnation {
 		return false, fmt.Errorf("%w: had %s, the registry has %s", events.ErrIncarnation, newest.Incarnation, head.Incarnation)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/head"
 )
 
 const (
@@ -15,11 +16,14 @@ const (
 	usable    = 594 * time.Second // of it: verifiers stop at 0.99 L
 )
 
-var inc = events.Incarnation{1}
+var (
+	inc  = events.Incarnation{1}
+	self = events.InstanceID{3}
+)
 
 // headAt is the head of the one log of these tests, where each commit has one event.
-func headAt(seq events.Seq) Head {
-	return Head{Incarnation: inc, Seq: seq, Chain: events.ChainHash{byte(seq), byte(seq >> 8), byte(seq >> 16)}}
+func headAt(seq events.Seq) head.Head {
+	return head.Head{Incarnation: inc, Seq: seq, Chain: events.ChainHash{byte(seq), byte(seq >> 8), byte(seq >> 16)}}
 }
 
 // dialogue drives a hold as a verifier would.
@@ -37,22 +41,29 @@ func at(t *testing.T, seq events.Seq) *dialogue {
 	if seq == 0 {
 		p = events.Position{}
 	}
-	return &dialogue{T: t, hold: newHold(p, seq, 0), now: time.Hour}
+	return &dialogue{T: t, hold: newHold(p, seq, self), now: time.Hour}
 }
 
 func (d *dialogue) after(by time.Duration) *dialogue { d.now += by; return d }
 
-func (d *dialogue) asks() Nonce {
+func (d *dialogue) asks() head.Nonce {
 	d.next++
-	d.ask(Nonce{d.next}, d.now)
-	return Nonce{d.next}
+	d.ask(head.Nonce{d.next}, d.now)
+	return head.Nonce{d.next}
 }
 
-func (d *dialogue) granted(n Nonce, h Head) error {
-	return d.grant(Grant{Nonce: n, Head: h, Term: 5, Lease: leaseOf10}, d.now)
+func (d *dialogue) granted(n head.Nonce, h head.Head) error {
+	return d.hears(head.Grant{Nonce: n, Head: h, Term: 5, Lease: leaseOf10})
 }
 
-func (d *dialogue) renews(h Head) *dialogue {
+func (d *dialogue) hears(g head.Grant) error {
+	if g.Instance.IsZero() {
+		g.Instance = self
+	}
+	return d.grant(g, nil, d.now)
+}
+
+func (d *dialogue) renews(h head.Head) *dialogue {
 	d.Helper()
 	require.NoError(d, d.granted(d.asks(), h))
 	return d
@@ -67,7 +78,7 @@ func (d *dialogue) applies(seqs ...events.Seq) *dialogue {
 }
 
 // applied applies a commit of so many events that ends in h.
-func (d *dialogue) applied(h Head, size int) error {
+func (d *dialogue) applied(h head.Head, size int) error {
 	c := &events.Commit{Schema: 1, Incarnation: h.Incarnation, Term: 5, First: h.Seq + 1 - events.Seq(size)}
 	for range size {
 		require.NoError(d, c.Add(events.Event{Fact: &events.Edited{}}))
@@ -105,7 +116,7 @@ func TestGrantThatComesWhenItIsOverIsRefused(t *testing.T) {
 
 func TestGrantAnswersOneQuestionOnce(t *testing.T) {
 	d := at(t, 7)
-	require.ErrorIs(t, d.granted(Nonce{99}, headAt(7)), errGrant)
+	require.ErrorIs(t, d.granted(head.Nonce{99}, headAt(7)), errGrant)
 	d.is(Starting)
 	n := d.asks()
 	require.NoError(t, d.granted(n, headAt(7)))
@@ -119,7 +130,7 @@ func TestGrantAnswersOneQuestionOnce(t *testing.T) {
 
 func TestGrantOfAnOldTermIsRefused(t *testing.T) {
 	d := at(t, 7)
-	require.ErrorIs(t, d.grant(Grant{Nonce: d.asks(), Head: headAt(7), Term: 4, Lease: leaseOf10}, d.now), errGrant)
+	require.ErrorIs(t, d.hears(head.Grant{Nonce: d.asks(), Head: headAt(7), Term: 4, Lease: leaseOf10}), errGrant)
 	d.is(Starting)
 }
 
@@ -150,20 +161,20 @@ func TestPendingGrantsThatLapsedAreForgotten(t *testing.T) {
 
 func TestAShorterLeaseTakesNothingAway(t *testing.T) {
 	d := at(t, 7).renews(headAt(7)).after(time.Second)
-	require.NoError(t, d.grant(Grant{Nonce: d.asks(), Head: headAt(7), Term: 5, Lease: time.Second}, d.now))
+	require.NoError(t, d.hears(head.Grant{Nonce: d.asks(), Head: headAt(7), Term: 5, Lease: time.Second}))
 	d.after(time.Minute).is(Serving)
 }
 
 func TestNothingIsAnsweredBelowTheFloor(t *testing.T) {
 	d := at(t, 7)
-	d.hold = newHold(events.Position{Incarnation: inc, Seq: 7, Chain: headAt(7).Chain}, 9, 0)
+	d.hold = newHold(events.Position{Incarnation: inc, Seq: 7, Chain: headAt(7).Chain}, 9, self)
 	d.renews(headAt(7)).is(Starting).applies(8).is(Starting).applies(9).is(Serving)
 	require.EqualValues(t, 12, d.applies(10, 11, 12).gate.floor, "it rises with what was applied")
 }
 
 func TestAnotherHistoryIsQuarantinedAtOnce(t *testing.T) {
-	forged := Head{Incarnation: inc, Seq: 8, Chain: events.ChainHash{66}}
-	foreign := Head{Incarnation: events.Incarnation{2}, Seq: 8, Chain: headAt(8).Chain}
+	forged := head.Head{Incarnation: inc, Seq: 8, Chain: events.ChainHash{66}}
+	foreign := head.Head{Incarnation: events.Incarnation{2}, Seq: 8, Chain: headAt(8).Chain}
 	for name, test := range map[string]struct {
 		want error
 		meet func(d *dialogue) error
@@ -187,7 +198,7 @@ func TestAnotherHistoryIsQuarantinedAtOnce(t *testing.T) {
 }
 
 func TestAnotherLogIsFoundOutByTheFirstCommit(t *testing.T) {
-	d := at(t, 0).renews(Head{Incarnation: events.Incarnation{2}, Seq: 1})
+	d := at(t, 0).renews(head.Head{Incarnation: events.Incarnation{2}, Seq: 1})
 	require.ErrorIs(t, d.applied(headAt(1), 1), events.ErrIncarnation)
 	d.is(Quarantined)
 }
@@ -201,7 +212,7 @@ func TestHeadTooOldToCompareProvesNothing(t *testing.T) {
 	}
 	require.ErrorIs(t, d.granted(d.asks(), headAt(7)), errGrant)
 	d.is(Starting).renews(headAt(8)).is(Serving).renews(headAt(5000)).renews(headAt(7 + maxRecent))
-	require.ErrorIs(t, d.granted(d.asks(), Head{}), errGrant)
+	require.ErrorIs(t, d.granted(d.asks(), head.Head{}), errGrant)
 }
 
 func TestStallAnswersUntilTheLeaseEnds(t *testing.T) {
@@ -227,8 +238,9 @@ func TestServingOnIsMarkedStaleAndEnds(t *testing.T) {
 	d := at(t, 7)
 	d.gate.serve = 1000 * time.Hour
 	require.False(t, d.gate.open(d.now), "never before it has caught up")
-	d.gate.serve = time.Hour
-	d.renews(headAt(7)).is(Serving)
+	serving := head.Grant{Nonce: d.asks(), Head: headAt(7), Term: 5, Lease: leaseOf10, Mode: events.ModeServe, ServeBound: time.Hour}
+	require.NoError(t, d.hears(serving))
+	d.is(Serving)
 	require.False(t, d.gate.stale(d.now))
 	d.after(usable)
 	require.True(t, d.gate.open(d.now))
@@ -246,9 +258,9 @@ func TestClockNeverRunsBehindTheAttestedTime(t *testing.T) {
 	d := at(t, 7)
 	noon := time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC)
 	attest := func(at time.Time) {
-		require.NoError(t, d.grant(Grant{
+		require.NoError(t, d.hears(head.Grant{
 			Nonce: d.asks(), Head: headAt(7), Term: 5, Lease: leaseOf10, Attested: events.InstantOf(at),
-		}, d.now))
+		}))
 	}
 	instant := func(wall time.Time) time.Time { return d.gate.instant(wall, d.now).Time() }
 	require.Equal(t, noon, instant(noon))
@@ -258,4 +270,32 @@ func TestClockNeverRunsBehindTheAttestedTime(t *testing.T) {
 	require.Equal(t, noon.Add(time.Hour), instant(noon.Add(time.Hour)), "ahead")
 	attest(noon)
 	require.Equal(t, noon.Add(time.Minute), instant(noon), "an older time takes nothing back")
+}
+
+func TestAGrantIsForOneInstance(t *testing.T) {
+	d := at(t, 7)
+	require.ErrorIs(t, d.hears(head.Grant{Nonce: d.asks(), Head: headAt(7), Term: 5, Lease: leaseOf10, Instance: events.InstanceID{4}}), errGrant)
+	d.is(Starting).renews(headAt(7)).is(Serving).renews(headAt(9))
+	d.beginAnew(events.InstanceID{4})
+	d.is(Starting).applies(8, 9).is(Starting)
+	require.ErrorIs(t, d.granted(d.asks(), headAt(9)), errGrant)
+	require.NoError(t, d.hears(head.Grant{Nonce: d.asks(), Head: headAt(9), Term: 5, Lease: leaseOf10, Instance: events.InstanceID{4}}))
+	d.is(Serving)
+}
+
+func TestAResumedGrantCountsFromWhenItWasAskedFor(t *testing.T) {
+	g := head.Grant{Head: headAt(9), Term: 5, Lease: leaseOf10, Instance: self}
+	d := at(t, 7)
+	asked := d.now
+	d.after(time.Minute)
+	require.NoError(t, d.resume(g, nil, asked, d.now))
+	d.is(Starting).applies(8, 9).is(Serving).after(usable - time.Minute).is(Lapsed)
+	require.ErrorIs(t, at(t, 9).resume(g, nil, asked, asked+usable), errGrant)
+	ahead := at(t, 12)
+	require.NoError(t, ahead.resume(g, nil, asked, ahead.now))
+	ahead.is(Serving)
+	forked := at(t, 9)
+	g.Chain = events.ChainHash{66}
+	require.ErrorIs(t, forked.resume(g, nil, asked, forked.now), events.ErrFork)
+	forked.is(Quarantined)
 }

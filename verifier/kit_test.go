@@ -13,7 +13,9 @@ import (
 	"github.com/keyfleet/keyfleet/events/apikey"
 	"github.com/keyfleet/keyfleet/events/clock"
 	"github.com/keyfleet/keyfleet/events/eventlogtest"
+	"github.com/keyfleet/keyfleet/events/head"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/verifier/verifiertest"
 )
 
 var noon = time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC)
@@ -25,6 +27,7 @@ type world struct {
 	last   events.Position
 	revs   map[[16]byte]uint64
 	clock  *clock.Manual
+	hub    *verifiertest.Registry
 	down   atomic.Bool // the uplink is
 	happen chan Event
 	dir    string
@@ -40,8 +43,9 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	first, err := w.log.Last(t.Context())
 	require.NoError(t, err)
 	w.last = eventlogtest.Behind(first)
+	w.hub = verifiertest.New(w.log)
 	w.opts = Options{
-		Source: w.log, Uplink: w, Clock: w.clock, RenewEvery: 2 * time.Millisecond, CacheBytes: 1 << 20,
+		Source: w.log, Uplink: uplink{w}, LogKeys: w.hub.Keys(), Name: "edge", Clock: w.clock, RenewEvery: 2 * time.Millisecond, CacheBytes: 1 << 20,
 		Listen: func(e Event) { w.happen <- e },
 	}
 	for _, c := range change {
@@ -50,13 +54,19 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	return w
 }
 
-// Renew is the uplink's.
-func (w *world) Renew(ctx context.Context, r Renewal) (Grant, error) {
-	if w.down.Load() {
-		return Grant{}, errors.New("the uplink is down")
+// uplink is the hub's, unless it is down.
+type uplink struct{ *world }
+
+func (u uplink) Renew(ctx context.Context, r head.Renewal) ([]byte, error) {
+	if u.down.Load() {
+		return nil, errors.New("the uplink is down")
 	}
-	return LocalUplink{Log: w.log}.Renew(ctx, r)
+	return u.hub.Renew(ctx, r)
 }
+
+func (u uplink) Acknowledge(a head.Ack) { u.hub.Acknowledge(a) }
+
+func (u uplink) Goodbye(ctx context.Context, g head.Goodbye) error { return u.hub.Goodbye(ctx, g) }
 
 func (w *world) open() *world {
 	w.Helper()

@@ -131,5 +131,5 @@ func TestClosedVerifierAnswersNothing(t *testing.T) {
 
 func TestRunNeedsALogAndAnUplink(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Uplink = nil }).open()
-	require.ErrorContains(t, w.v.Run(t.Context()), "without a Source and an Uplink")
+	require.ErrorContains(t, w.v.Run(t.Context()), "without a Source, an Uplink")
 }

@@ -2,11 +2,9 @@ package verifier
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	randv2 "math/rand/v2"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -16,15 +14,21 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/clock"
+	"github.com/keyfleet/keyfleet/events/head"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/keyindex"
 )
 
-// Options of a verifier. Source and Uplink are needed to Run; of the rest the zero value is fit for
-// production.
+// Options of a verifier. Of those that Run does not need, the zero value is fit for production.
 type Options struct {
 	Source projections.Source
 	Uplink Uplink
+
+	LogKeys []events.PublicKey // that sign grants for this log; no other is believed. Needed to Run
+	Name    string             // of this verifier, stable, as its credentials have it. Needed to Run
+	PoP     string             // the site where it runs, for people
+	Version string             // of the binary, for people
+	RunDir  string             // on tmpfs: a restart goes on as the same instance by it; default: no restart does
 
 	ServeFor      time.Duration // how long past its lease it answers, marked stale; default 0: not at all
 	RenewEvery    time.Duration // between renewals, give or take a tenth; default 1 s
@@ -56,9 +60,6 @@ func (o *Options) ensureDefaults() {
 	}
 }
 
-// renewTimeout ends a renewal that gets no answer, so that the next can be tried well within a lease.
-const renewTimeout = 10 * time.Second
-
 // Verifier is safe for concurrent use. It answers nothing but 503 until Run has caught up.
 type Verifier struct {
 	opts      Options
@@ -70,70 +71,102 @@ type Verifier struct {
 	rise  atomic.Pointer[chan struct{}] // closed at the next Apply
 	tally tally
 
-	mu   sync.Mutex // of everything below; checks do not take it
-	hold *hold
-	told State
+	mu      sync.Mutex // of everything below; checks do not take it
+	hold    *hold
+	told    State
+	session *session
+	last    *record       // of the instance before, if it has to be taken leave of
+	newest  head.Grant    // with the highest head seen,
+	proof   []byte        // signed
+	ackedAt time.Duration // when the last acknowledgement went out, and how far apart they may be
+	every   time.Duration
 
 	opened chan struct{} // a signal that the gate has opened
+	unsaid chan struct{} // a signal that something was applied and not acknowledged
 }
 
 // Open opens the index in dir/keyindex, or begins an empty one. Nothing is answered before Run.
 func Open(dir string, opts Options) (*Verifier, error) {
 	opts.ensureDefaults()
-	v := &Verifier{opts: opts, told: Starting, opened: make(chan struct{}, 1)}
+	v := &Verifier{opts: opts, told: Starting, opened: make(chan struct{}, 1), unsaid: make(chan struct{}, 1)}
 	v.listeners = append(v.listeners, logTo(opts.Log), v.tally.hear)
 	if opts.Listen != nil {
 		v.listeners = append(v.listeners, opts.Listen)
 	}
-	v.hold = newHold(events.Position{}, 0, opts.ServeFor)
+	v.hold = newHold(events.Position{}, 0, events.InstanceID{})
 	v.gate.Store(&gate{})
 	rise := make(chan struct{})
 	v.rise.Store(&rise)
 	var err error
+	as := identity{Name: opts.Name, PoP: opts.PoP, Serve: opts.ServeFor, Version: opts.Version, Data: dir}
+	if v.session, v.last, err = openSession(opts.RunDir, as); err != nil {
+		return nil, err
+	}
 	v.idx, err = keyindex.Open(filepath.Join(dir, "keyindex"), keyindex.Options{
 		CacheBytes: opts.CacheBytes, Log: opts.Log, OnCorruption: v.quarantine,
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, v.session.close())
 	}
-	v.change(func(h *hold, _ time.Duration) {
-		position := v.idx.Position()
-		fresh := newHold(position, position.Seq, opts.ServeFor)
-		fresh.gate.quarantined = h.gate.quarantined
-		*h = *fresh
-	})
+	v.change(v.goOn)
 	if opts.Metrics != nil {
 		v.metrics = newMetrics(v)
 		if err := opts.Metrics.Register(v.metrics); err != nil {
-			return nil, errors.Join(fmt.Errorf("register the verifier's metrics: %w", err), v.idx.Close())
+			return nil, errors.Join(fmt.Errorf("register the verifier's metrics: %w", err), v.idx.Close(), v.session.close())
 		}
 	}
 	return v, nil
 }
 
-// Run follows the log and renews the lease until ctx ends, and then returns nil. Whatever goes wrong
-// closes the gate sooner or later; it does not end Run.
-func (v *Verifier) Run(ctx context.Context) error {
-	if v.opts.Source == nil || v.opts.Uplink == nil {
-		return errors.New("a verifier cannot run without a Source and an Uplink")
+// goOn begins where the index and the session are.
+func (v *Verifier) goOn(h *hold, now time.Duration) {
+	position, rec := v.idx.Position(), &v.session.rec
+	if rec.Member && position.Seq > 0 && position.Incarnation != rec.Incarnation {
+		_ = v.session.beginAnew() // the next attempt to keep anything tells of a directory that cannot be written
 	}
-	var both sync.WaitGroup
-	both.Go(func() { v.follow(ctx) })
-	both.Go(func() { v.renew(ctx) })
-	both.Wait()
+	quarantined := h.gate.quarantined
+	*h = *newHold(position, max(position.Seq, rec.Floor), rec.Instance)
+	h.gate.quarantined = quarantined
+	if len(rec.Grant) == 0 {
+		return
+	}
+	if g, err := head.Open(rec.Grant, v.opts.LogKeys...); err == nil {
+		v.newest, v.proof = g, rec.Grant
+		_ = h.resume(g, rec.Grant, rec.Asked, now) // one that is over is no use, and one that contradicts the index shows in the gate
+	}
+}
+
+// Run follows the log and renews the lease until ctx ends. Then nothing is answered any more, the registry is told that this
+// instance is no more, and Run returns nil. Whatever goes wrong closes the gate sooner or later; it does not end Run.
+func (v *Verifier) Run(ctx context.Context) error {
+	if v.opts.Source == nil || v.opts.Uplink == nil || v.opts.Name == "" || len(v.opts.LogKeys) == 0 {
+		return errors.New("a verifier cannot run without a Source, an Uplink, a Name and the log's keys")
+	}
+	var all sync.WaitGroup
+	all.Go(func() { v.follow(ctx) })
+	all.Go(func() { v.renew(ctx) })
+	all.Go(func() { v.acknowledge(ctx) })
+	all.Wait()
+	v.shut()
+	v.sayGoodbye()
 	return nil
 }
 
-// Close makes what was applied durable. Run must have returned; checks are answered 503 from then on.
-func (v *Verifier) Close() error {
+// shut answers nothing any more.
+func (v *Verifier) shut() {
 	v.change(func(h *hold, _ time.Duration) {
 		h.quarantine(keyindex.ErrClosed)
 		v.told = Quarantined // no news to anybody
 	})
+}
+
+// Close makes what was applied durable. Run must have returned; checks are answered 503 from then on.
+func (v *Verifier) Close() error {
+	v.shut()
 	if v.metrics != nil {
 		v.opts.Metrics.Unregister(v.metrics)
 	}
-	return v.idx.Close()
+	return errors.Join(v.idx.Close(), v.session.close())
 }
 
 func (v *Verifier) follow(ctx context.Context) {
@@ -162,47 +195,15 @@ func (a applier) Apply(entries []events.Entry) error {
 		return err
 	}
 	var err error
+	prompt := false
 	a.v.change(func(h *hold, _ time.Duration) {
 		for _, e := range entries {
 			err = errors.Join(err, h.apply(e))
 			a.v.tally.applied.Add(uint64(len(e.Commit.Events())))
+			prompt = prompt || e.Commit.Prompt
 		}
 	})
-	return err
-}
-
-// renew asks for a lease at once, whenever the gate has opened, and else at every interval.
-func (v *Verifier) renew(ctx context.Context) {
-	for misses := 0; ctx.Err() == nil; {
-		if v.gate.Load().quarantined == nil {
-			err := v.renewOnce(ctx)
-			if misses++; err == nil {
-				misses = 0
-			} else if ctx.Err() == nil {
-				v.tell(RenewalFailed{Err: err, InARow: misses})
-			}
-		}
-		tenth := v.opts.RenewEvery / 10
-		pause := v.opts.RenewEvery - tenth + randv2.N(2*tenth+1) //nolint:gosec // G404: it spreads load, and hides nothing
-		select {
-		case <-ctx.Done():
-		case <-v.opened:
-		case <-time.After(pause):
-		}
-		v.change(func(*hold, time.Duration) {}) // a lease may have lapsed meanwhile
-	}
-}
-
-func (v *Verifier) renewOnce(ctx context.Context) error {
-	ask := Renewal{Applied: v.idx.Position()}
-	_, _ = rand.Read(ask.Nonce[:])                                       // never fails: it ends the process instead
-	v.change(func(h *hold, now time.Duration) { h.ask(ask.Nonce, now) }) // before it is sent: the lease counts from here
-	attempt, cancel := context.WithTimeout(ctx, renewTimeout)
-	defer cancel()
-	g, err := v.opts.Uplink.Renew(attempt, ask)
-	if err == nil {
-		v.change(func(h *hold, now time.Duration) { err = h.grant(g, now) })
-	}
+	a.v.applied(prompt)
 	return err
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/keyfleet/keyfleet/events/eventlogtest"
 	"github.com/keyfleet/keyfleet/verifier"
 	"github.com/keyfleet/keyfleet/verifier/httpcheck"
+	"github.com/keyfleet/keyfleet/verifier/verifiertest"
 )
 
 // story is a real verifier on a real port, beside a log in memory.
@@ -32,8 +33,9 @@ func begin(t *testing.T) *story {
 	require.NoError(t, err)
 	s.last = eventlogtest.Behind(first)
 	caughtUp := make(chan struct{}, 1)
+	hub := verifiertest.New(s.log)
 	v, err := verifier.Open(t.TempDir(), verifier.Options{
-		Source: s.log, Uplink: verifier.LocalUplink{Log: s.log}, CacheBytes: 1 << 20, MinSeqWait: 20 * time.Second,
+		Source: s.log, Uplink: hub, Name: "edge", LogKeys: hub.Keys(), CacheBytes: 1 << 20, MinSeqWait: 20 * time.Second,
 		Listen: func(e verifier.Event) {
 			if _, ok := e.(verifier.CaughtUp); ok {
 				caughtUp <- struct{}{}

@@ -1,0 +1,183 @@
+package verifier
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	randv2 "math/rand/v2"
+	"time"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/head"
+)
+
+const (
+	// renewTimeout ends a renewal that gets no answer, so that the next can be tried well within a lease.
+	renewTimeout = 4 * time.Second
+	// goodbyeTimeout is how long a clean stop waits for the registry to hear of it.
+	goodbyeTimeout = 2 * time.Second
+)
+
+// renew asks for a lease at once, whenever the gate has opened, and else at every interval.
+func (v *Verifier) renew(ctx context.Context) {
+	v.buryTheLast(ctx)
+	for misses := 0; ctx.Err() == nil; {
+		err := v.renewOnce(ctx)
+		if misses++; err == nil {
+			misses = 0
+		} else if ctx.Err() == nil {
+			v.tell(RenewalFailed{Err: err, InARow: misses})
+		}
+		tenth := v.opts.RenewEvery / 10
+		pause := v.opts.RenewEvery - tenth + randv2.N(2*tenth+1) //nolint:gosec // G404: it spreads load, and hides nothing
+		select {
+		case <-ctx.Done():
+		case <-v.opened:
+		case <-time.After(pause):
+		}
+		v.change(func(*hold, time.Duration) {}) // a lease may have lapsed meanwhile
+	}
+}
+
+// renewOnce also in quarantine: the registry should see it, and nothing that it grants opens the gate.
+func (v *Verifier) renewOnce(ctx context.Context) error {
+	ask := v.renewal()
+	v.change(func(h *hold, now time.Duration) { h.ask(ask.Nonce, now) }) // before it is sent: the lease counts from here
+	attempt, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	signed, err := v.opts.Uplink.Renew(attempt, ask)
+	switch {
+	case errors.Is(err, ErrReleased):
+		v.quarantine(err)
+		return err
+	case errors.Is(err, ErrStranger):
+		return errors.Join(err, v.beginAnew(ask.Instance))
+	case err != nil:
+		return err
+	}
+	g, err := head.Open(signed, v.opts.LogKeys...)
+	if err != nil {
+		return err
+	}
+	v.change(func(h *hold, now time.Duration) {
+		if err = h.grant(g, signed, now); err != nil {
+			return
+		}
+		if g.Seq >= v.newest.Seq {
+			v.newest, v.proof = g, signed
+		}
+		v.every = g.AckEvery
+		err = v.session.granted(&g, h.using)
+	})
+	return err
+}
+
+// renewal is what this verifier tells of itself now.
+func (v *Verifier) renewal() head.Renewal {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	rec, g := &v.session.rec, &v.hold.gate
+	p := v.idx.Position()
+	r := head.Renewal{
+		Ack:    head.Ack{Instance: rec.Instance, Head: head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}},
+		Ticket: rec.Ticket, Newest: v.proof, State: string(g.state(v.opts.Clock.Elapsed())),
+		Schema: events.Schema, Wall: events.InstantOf(v.opts.Clock.Now()),
+	}
+	_, _ = rand.Read(r.Nonce[:]) // never fails: it ends the process instead
+	if !rec.Member {
+		r.Join = &head.Join{PoP: v.opts.PoP, Mode: events.ModeDeny, Version: v.opts.Version}
+		if v.opts.ServeFor > 0 {
+			r.Join.Mode, r.Join.ServeBound = events.ModeServe, uint64(v.opts.ServeFor.Milliseconds())
+		}
+	}
+	return r
+}
+
+// beginAnew gives up everything that the instance was granted.
+func (v *Verifier) beginAnew(was events.InstanceID) error {
+	var err error
+	v.change(func(h *hold, _ time.Duration) {
+		if err = v.session.beginAnew(); err == nil {
+			h.beginAnew(v.session.rec.Instance)
+		} else {
+			h.gate.held = false
+		}
+	})
+	v.tell(BegunAnew{Was: was})
+	return err
+}
+
+// sayGoodbye spares the fleet the wait for an instance that is no more. Without it the lease's end tells.
+func (v *Verifier) sayGoodbye() {
+	rec := &v.session.rec
+	if !rec.Member {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	err := v.opts.Uplink.Goodbye(ctx, head.Goodbye{Instance: rec.Instance, Ticket: rec.Ticket})
+	if err := errors.Join(err, v.session.beginAnew()); err != nil {
+		v.tell(RenewalFailed{Err: err, InARow: 1})
+	}
+}
+
+// buryTheLast says goodbye for an instance that ended without, when this one is another.
+func (v *Verifier) buryTheLast(ctx context.Context) {
+	if v.last == nil || !v.last.Member || v.last.Instance == v.session.rec.Instance {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
+	defer cancel()
+	_ = v.opts.Uplink.Goodbye(ctx, head.Goodbye{Instance: v.last.Instance, Ticket: v.last.Ticket}) // else it lapses
+}
+
+// applied acknowledges what readers see by now: at once if somebody waits for it, else soon.
+func (v *Verifier) applied(prompt bool) {
+	if prompt {
+		v.ackNow()
+		return
+	}
+	select {
+	case v.unsaid <- struct{}{}:
+	default:
+	}
+}
+
+// acknowledge sends what nobody waits for, so often as the registry asks for.
+func (v *Verifier) acknowledge(ctx context.Context) {
+	for {
+		select {
+		case <-v.unsaid:
+		case <-ctx.Done():
+			return
+		}
+		v.mu.Lock()
+		pause := v.ackedAt + v.every - v.opts.Clock.Elapsed()
+		v.mu.Unlock()
+		select {
+		case <-time.After(min(pause, time.Second)):
+		case <-ctx.Done():
+			return
+		}
+		v.ackNow()
+	}
+}
+
+func (v *Verifier) ackNow() {
+	v.mu.Lock()
+	p, rec := v.idx.Position(), &v.session.rec
+	member := rec.Member
+	var err error
+	if member {
+		err = v.session.acked(p.Seq)
+		v.ackedAt = v.opts.Clock.Elapsed()
+	}
+	ack := head.Ack{Instance: rec.Instance, Head: head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}}
+	v.mu.Unlock()
+	switch {
+	case err != nil:
+		v.tell(RenewalFailed{Err: err, InARow: 1})
+	case member:
+		v.opts.Uplink.Acknowledge(ack)
+	}
+}

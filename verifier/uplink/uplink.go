@@ -1,0 +1,72 @@
+// Package uplink reaches the active registry over NATS: renewals and goodbyes as requests at keyfleet.lease.<verifier>,
+// acknowledgements published at keyfleet.ack.<verifier>.
+//
+// It promises to hand on what the registry said, word for word: grants are opened and believed, or not, by package verifier.
+package uplink
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/head"
+	"github.com/keyfleet/keyfleet/verifier"
+)
+
+// Uplink is one verifier's.
+type Uplink struct {
+	nc          *nats.Conn
+	leases, ack string // subjects
+}
+
+// New makes an uplink of the verifier that uses nc. The name is the one that its credentials let it publish under.
+func New(nc *nats.Conn, name string) (*Uplink, error) {
+	if err := events.CheckActor(name); err != nil {
+		return nil, fmt.Errorf("the verifier's name: %w", err)
+	}
+	return &Uplink{nc: nc, leases: head.RenewSubject + name, ack: head.AckSubject + name}, nil
+}
+
+// Renew keeps the contract of verifier.Uplink.
+func (u *Uplink) Renew(ctx context.Context, r head.Renewal) ([]byte, error) {
+	return u.ask(ctx, head.Call{Renewal: r})
+}
+
+// Goodbye keeps the contract of verifier.Uplink.
+func (u *Uplink) Goodbye(ctx context.Context, g head.Goodbye) error {
+	_, err := u.ask(ctx, head.Call{Goodbye: &g})
+	return err
+}
+
+// Acknowledge keeps the contract of verifier.Uplink.
+func (u *Uplink) Acknowledge(a head.Ack) {
+	if data, err := json.Marshal(a); err == nil {
+		_ = u.nc.Publish(u.ack, data) // a renewal says it again
+	}
+}
+
+func (u *Uplink) ask(ctx context.Context, call head.Call) ([]byte, error) {
+	body, err := json.Marshal(call)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := u.nc.RequestWithContext(ctx, u.leases, body)
+	if err != nil {
+		return nil, fmt.Errorf("no registry answers at %s: %w", u.nc.ConnectedUrlRedacted(), err)
+	}
+	code, said := answer.Header.Get(micro.ErrorCodeHeader), answer.Header.Get(micro.ErrorHeader)
+	switch code {
+	case "":
+		return answer.Data, nil
+	case head.CodeStranger:
+		return nil, fmt.Errorf("%w: %s", verifier.ErrStranger, said)
+	case head.CodeReleased:
+		return nil, fmt.Errorf("%w: %s", verifier.ErrReleased, said)
+	default:
+		return nil, fmt.Errorf("the registry refuses (%s): %s", code, said)
+	}
+}
