@@ -2,6 +2,8 @@ package loadtest
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/clock"
 	"github.com/keyfleet/keyfleet/events/eventlog"
 	"github.com/keyfleet/keyfleet/events/eventlogtest"
@@ -17,11 +20,13 @@ import (
 	"github.com/keyfleet/keyfleet/registry"
 	"github.com/keyfleet/keyfleet/registry/natsapi"
 	"github.com/keyfleet/keyfleet/verifier"
+	"github.com/keyfleet/keyfleet/verifier/uplink"
 )
 
 // fleet is one registry and one verifier on a server of their own.
 type fleet struct {
 	server   *eventlogtest.Server
+	key      ed25519.PrivateKey // of the log
 	svc      *registry.Service
 	verifier *verifier.Verifier
 	time     *shifted
@@ -45,9 +50,11 @@ func (l shiftedLog) Now(context.Context) (time.Time, error) { return l.time.Now(
 
 func startFleet(b *testing.B) *fleet {
 	server := eventlogtest.StartServer(b)
-	_, err := eventlog.Init(b.Context(), server.Connect(), eventlog.InitOptions{Actor: "loadtest"})
+	public, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(b, err)
-	f := &fleet{server: server, time: &shifted{}, heard: make(chan registry.Committed, 1<<20)}
+	_, err = eventlog.Init(b.Context(), server.Connect(), eventlog.InitOptions{Actor: "loadtest", SigningKey: events.PublicKey(public)})
+	require.NoError(b, err)
+	f := &fleet{server: server, key: key, time: &shifted{}, heard: make(chan registry.Committed, 1<<20)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	f.startRegistry(ctx, b, &running)
@@ -74,7 +81,7 @@ func (f *fleet) startRegistry(ctx context.Context, b *testing.B, running *sync.W
 	require.NoError(b, err)
 	opened := make(chan struct{}, 16)
 	f.svc = registry.NewService(shiftedLog{f.openLog(b), f.time}, cat, election, registry.Options{
-		Name: "hub", Clock: f.time,
+		Name: "hub", Clock: f.time, SigningKey: f.key,
 		Observe: func(e registry.Event) {
 			switch e := e.(type) {
 			case registry.TermOpened:
@@ -97,9 +104,10 @@ func (f *fleet) startRegistry(ctx context.Context, b *testing.B, running *sync.W
 func (f *fleet) startVerifier(ctx context.Context, b *testing.B, running *sync.WaitGroup) {
 	log := f.openLog(b)
 	ready := make(chan struct{}, 16)
-	var err error
+	hub, err := uplink.New(f.server.Connect(), "edge")
+	require.NoError(b, err)
 	f.verifier, err = verifier.Open(b.TempDir(), verifier.Options{
-		Source: log, Uplink: verifier.LocalUplink{Log: log}, Clock: f.time,
+		Source: log, Uplink: hub, Name: "edge", LogKeys: []events.PublicKey{events.PublicKey(f.key[32:])}, Clock: f.time,
 		Listen: func(e verifier.Event) {
 			if _, ok := e.(verifier.CaughtUp); ok {
 				ready <- struct{}{}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,35 +45,6 @@ func (c *changeFlags) request() registry.Request {
 
 func newCommandID() string { return "cli-" + strings.ToLower(rand.Text()) }
 
-// notConfirmed is an error unless all that was waited for has come.
-func notConfirmed(wait string, answer registry.Answer, seq uint64) error {
-	if wait != registry.WaitConfirmed {
-		return nil
-	}
-	state := registry.WaitRecorded
-	if answer.Confirmation != nil {
-		state = answer.Confirmation.State
-	}
-	switch state {
-	case "confirmed", "fenced":
-		return nil
-	case registry.WaitRecorded:
-		return notConfirmedError("recorded at Seq %d, but nobody confirms it: this registry does not count its verifiers' "+
-			"acknowledgements yet; ask a verifier itself with keyfleet check --min-seq %d", seq, seq)
-	default:
-		return notConfirmedError("recorded at Seq %d, but not confirmed within the time given (%s); see keyfleet fleet", seq, state)
-	}
-}
-
-func notConfirmedError(format string, args ...any) error {
-	err := unavailableError(format, args...)
-	var f *failure
-	if errors.As(err, &f) {
-		f.code = "not_confirmed"
-	}
-	return err
-}
-
 // changeKey carries out a command on one key and shows what has become of it.
 func (a *app) changeKey(ctx context.Context, verb registry.Verb, r registry.Request) error {
 	return a.withSession(func(s *session) error {
@@ -85,7 +55,7 @@ func (a *app) changeKey(ctx context.Context, verb registry.Verb, r registry.Requ
 		if err := a.show(&reply, keyTable(&reply)); err != nil {
 			return err
 		}
-		return notConfirmed(r.Wait, reply.Answer, uint64(reply.Seq))
+		return a.tellConfirmation(r.Wait, reply.Confirmation, reply.Seq)
 	})
 }
 

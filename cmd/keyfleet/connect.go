@@ -120,6 +120,7 @@ type session struct {
 	nc      *nats.Conn
 	client  *natsapi.Client
 	timeout time.Duration
+	watch   func(*registry.Confirmation) // is shown what is still pending
 }
 
 func (a *app) session() (*session, error) {
@@ -131,29 +132,30 @@ func (a *app) session() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{place: p, nc: nc, client: natsapi.NewClient(nc, p.Project, p.Actor), timeout: a.client.timeout}, nil
+	return &session{place: p, nc: nc, client: natsapi.NewClient(nc, p.Project, p.Actor), timeout: a.client.timeout, watch: a.watchConfirmation()}, nil
 }
 
 func (s *session) close() { s.nc.Close() }
 
-// do carries out one command or query.
+// do carries out one command or query. One that waits for the fleet is followed on the way.
 func (s *session) do(ctx context.Context, verb registry.Verb, request registry.Request, reply any) error {
-	patience := s.timeout
-	if request.Wait == registry.WaitConfirmed {
-		patience += confirmPatience(request.WaitTimeout)
+	if request.Wait != registry.WaitConfirmed {
+		return s.ask(ctx, s.timeout, verb, request, reply)
 	}
+	patience := confirmPatience(request.WaitTimeout)
+	deadline := time.Now().Add(patience)
+	request.WaitTimeout = min(patience, firstWait).String()
+	if err := s.ask(ctx, s.timeout+firstWait, verb, request, reply); err != nil {
+		return err
+	}
+	s.awaitVerdict(ctx, deadline, reply)
+	return nil
+}
+
+func (s *session) ask(ctx context.Context, patience time.Duration, verb registry.Verb, request registry.Request, reply any) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return s.client.Do(ctx, verb, request, reply)
-}
-
-const defaultWaitTimeout = 30 * time.Second
-
-func confirmPatience(waitTimeout string) time.Duration {
-	if d, err := registry.ParseDuration(waitTimeout); err == nil {
-		return d
-	}
-	return defaultWaitTimeout
 }
 
 // withSession runs what needs a session.

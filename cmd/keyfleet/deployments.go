@@ -124,7 +124,7 @@ func (a *app) changeDeployment(ctx context.Context, verb registry.Verb, r regist
 		if err := a.show(&reply, deploymentTable(&reply, verb)); err != nil {
 			return err
 		}
-		return notConfirmed(r.Wait, reply.Answer, uint64(reply.Seq))
+		return a.tellConfirmation(r.Wait, reply.Confirmation, reply.Seq)
 	})
 }
 

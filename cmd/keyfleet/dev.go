@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyfleet/keyfleet/cmd/keyfleet/echomodel"
+	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/registry"
 	"github.com/keyfleet/keyfleet/verifier"
@@ -180,8 +181,12 @@ func (d *devServer) startRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	key, err := readSigningKey(d.signingKey())
+	if err != nil {
+		return err
+	}
 	d.registry = registryParts{
-		nc: nc, name: devActor, data: d.flags.data, replicas: 1, syncAlways: syncsAlways(d.nats),
+		nc: nc, name: devActor, data: d.flags.data, signingKey: key, replicas: 1, syncAlways: syncsAlways(d.nats),
 		metrics: d.metrics, fail: d.fail,
 	}
 	return d.registry.start(ctx, d.stop)
@@ -210,7 +215,10 @@ func (d *devServer) startVerifier(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.verifier = verifierParts{nc: nc, data: filepath.Join(d.flags.data, "verifier"), metrics: d.metrics, fail: d.fail}
+	d.verifier = verifierParts{
+		verifierFlags: verifierFlags{name: devActor, pop: "local", keys: logKeys{publicHalf(d.registry.signingKey)}, pastLease: string(events.ModeDeny)},
+		nc:            nc, data: filepath.Join(d.flags.data, "verifier"), metrics: d.metrics, fail: d.fail,
+	}
 	return d.verifier.start(ctx, d.stop)
 }
 

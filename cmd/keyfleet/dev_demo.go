@@ -34,7 +34,7 @@ func (d *devServer) openLog(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
-	opened, err := initLog(ctx, nc, filepath.Join(d.flags.data, "signing.pem"), eventlog.InitOptions{Actor: systemActor})
+	opened, err := initLog(ctx, nc, d.signingKey(), eventlog.InitOptions{Actor: systemActor})
 	if errors.Is(err, eventlog.ErrAlreadyOpen) {
 		return nil // a first start that was interrupted
 	}
@@ -44,6 +44,8 @@ func (d *devServer) openLog(ctx context.Context) error {
 	d.stop.log.Info("log opened", "incarnation", opened.Incarnation, "signing_key", opened.SigningKey)
 	return nil
 }
+
+func (d *devServer) signingKey() string { return filepath.Join(d.flags.data, "signing.pem") }
 
 // setUpDemo has the echo model running, and the deployment echo-model lead to it.
 func (d *devServer) setUpDemo(ctx context.Context) error {

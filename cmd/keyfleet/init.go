@@ -2,14 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"time"
 
@@ -60,7 +55,8 @@ wrong encryption key, does not find its streams, and creating one under the same
 			return err
 		}
 		return a.show(opened, func(w io.Writer) error {
-			_, err := fmt.Fprintf(w, "log opened\nincarnation  %s\nsigning key  %s (private half in %s)\n", opened.Incarnation, opened.SigningKey, keyPath)
+			_, err := fmt.Fprintf(w, "log opened\nincarnation  %s\nlog key      %s\n\nThe private half of the log key is in %s: registries are started with --signing-key %[3]s.\n"+
+				"Verifiers believe nothing that it did not sign: they are started with --log-key %[2]s.\n", opened.Incarnation, opened.SigningKey, keyPath)
 			return err
 		})
 	}
@@ -77,11 +73,11 @@ type openedLog struct {
 // initLog creates the log. A signing key that is there already is taken: it is what an init that was
 // interrupted has left. One that was made in vain is removed again.
 func initLog(ctx context.Context, nc *nats.Conn, keyPath string, opts eventlog.InitOptions) (*openedLog, error) {
-	public, made, err := signingKey(keyPath)
+	key, made, err := findOrMakeSigningKey(keyPath)
 	if err != nil {
 		return nil, err
 	}
-	opts.SigningKey = public
+	opts.SigningKey = publicHalf(key)
 	at, err := eventlog.Init(ctx, nc, opts)
 	if errors.Is(err, eventlog.ErrAlreadyOpen) && made {
 		err = errors.Join(err, os.Remove(keyPath))
@@ -89,61 +85,7 @@ func initLog(ctx context.Context, nc *nats.Conn, keyPath string, opts eventlog.I
 	if err != nil {
 		return nil, err
 	}
-	return &openedLog{at.Incarnation, public, eventlog.StreamName}, nil
-}
-
-const signingKeyBlock = "PRIVATE KEY" // PKCS #8, as openssl pkey reads it
-
-// signingKey reads the key in the file, or makes one there.
-func signingKey(path string) (public events.PublicKey, made bool, err error) {
-	body, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		public, err = makeSigningKey(path)
-		return public, err == nil, err
-	}
-	if err != nil {
-		return public, false, fmt.Errorf("read the signing key: %w", err)
-	}
-	block, _ := pem.Decode(body)
-	if block == nil || block.Type != signingKeyBlock {
-		return public, false, refusedError(registry.Invalid, "%s is no signing key (PEM, PKCS #8, Ed25519) and is left as it is; name another file", path)
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	private, ok := parsed.(ed25519.PrivateKey)
-	if err != nil || !ok {
-		return public, false, refusedError(registry.Invalid, "%s holds a key of another kind than Ed25519 and is left as it is; name another file", path)
-	}
-	return publicHalf(private), false, nil
-}
-
-// makeSigningKey has the key on disk before anything names it: a log whose signing key was lost in a crash could never
-// prove its heads.
-func makeSigningKey(path string) (events.PublicKey, error) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return events.PublicKey{}, err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return events.PublicKey{}, err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return events.PublicKey{}, fmt.Errorf("write the signing key: %w", err)
-	}
-	err = pem.Encode(f, &pem.Block{Type: signingKeyBlock, Bytes: der})
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return events.PublicKey{}, fmt.Errorf("write the signing key: %w", errors.Join(err, os.Remove(path)))
-	}
-	return publicHalf(private), nil
-}
-
-func publicHalf(private ed25519.PrivateKey) events.PublicKey {
-	public, ok := private.Public().(ed25519.PublicKey)
-	if !ok {
-		panic("an Ed25519 key without a public half")
-	}
-	return events.PublicKey(public)
+	return &openedLog{at.Incarnation, opts.SigningKey, eventlog.StreamName}, nil
 }
 
 // openForReading opens the log and tells the Seq at which it ends.

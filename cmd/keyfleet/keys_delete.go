@@ -100,6 +100,11 @@ func (a *app) deleteKeys(ctx context.Context, s *session, names []string, change
 	}
 	under.Wait()
 	remove(last, change.wait)
+	for i := range last { // what is known of the last is true of all before it
+		if faults[i] == nil && faults[last] == nil {
+			replies[i].Confirmation = replies[last].Confirmation
+		}
+	}
 	_ = progress.Finish()
 	return a.tellDeletions(names, replies, faults, change.wait)
 }
@@ -132,7 +137,7 @@ func (a *app) tellDeletions(names []string, replies []registry.KeyReply, faults 
 	case status != statusDone:
 		return silent(status)
 	default:
-		return notConfirmed(wait, replies[last].Answer, uint64(replies[last].Seq))
+		return a.tellConfirmation(wait, replies[last].Confirmation, replies[last].Seq)
 	}
 }
 

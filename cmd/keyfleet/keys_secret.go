@@ -87,7 +87,7 @@ func (a *app) issue(ctx context.Context, verb registry.Verb, r registry.Request)
 		if err != nil {
 			return fmt.Errorf("the secret of key %s could not be written out and is lost; rotate the key: %w", reply.Name, err)
 		}
-		return notConfirmed(r.Wait, reply.Answer, uint64(reply.Seq))
+		return a.tellConfirmation(r.Wait, reply.Confirmation, reply.Seq)
 	})
 }
 

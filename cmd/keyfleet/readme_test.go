@@ -14,9 +14,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/apikey"
 	"github.com/keyfleet/keyfleet/events/eventlog"
 	"github.com/keyfleet/keyfleet/verifier"
+	"github.com/keyfleet/keyfleet/verifier/uplink"
 )
 
 var fenced = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
@@ -111,7 +113,7 @@ func TestReadmeGoIsWhatThisFileCompiles(t *testing.T) {
 	}
 }
 
-func embed(ctx context.Context, url, dir string, key []byte) error {
+func embed(ctx context.Context, url, dir string, logKey events.PublicKey, key []byte) error {
 	nc, err := nats.Connect(url)
 	if err != nil {
 		return err
@@ -120,7 +122,13 @@ func embed(ctx context.Context, url, dir string, key []byte) error {
 	if err != nil {
 		return err
 	}
-	v, err := verifier.Open(dir, verifier.Options{Source: log, Uplink: verifier.LocalUplink{Log: log}})
+	hub, err := uplink.New(nc, "my-gateway") // a name of its own: it is a member of the fleet
+	if err != nil {
+		return err
+	}
+	v, err := verifier.Open(dir, verifier.Options{
+		Source: log, Uplink: hub, Name: "my-gateway", LogKeys: []events.PublicKey{logKey},
+	})
 	if err != nil {
 		return err
 	}
@@ -136,7 +144,9 @@ func embed(ctx context.Context, url, dir string, key []byte) error {
 func TestEmbeddedVerifier(t *testing.T) {
 	dev := startDev(t, filepath.Join(t.TempDir(), "data"))
 	ctx, cancel := context.WithCancel(t.Context())
-	require.NoError(t, embed(ctx, dev.NATS, t.TempDir(), nil))
+	key, err := readSigningKey(filepath.Join(dev.data, "signing.pem"))
+	require.NoError(t, err)
+	require.NoError(t, embed(ctx, dev.NATS, t.TempDir(), publicHalf(key), nil))
 	cancel()
 	status, _ := get(t, http.MethodGet, dev.Admin+"/readyz", "", "")
 	require.Equal(t, http.StatusOK, status)

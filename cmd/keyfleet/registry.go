@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -25,26 +26,38 @@ import (
 func (a *app) registryCommand() *cobra.Command {
 	var server serverFlags
 	var system systemFlags
+	var signing string
 	cmd := &cobra.Command{
-		Use:   "registry",
+		Use:   "registry --signing-key FILE",
 		Short: "Run a registry: it decides commands, or stands by for the one that does",
 		Long: `Runs a registry on the log that keyfleet init has opened. Of all registries on a log one is active at a time; the
 others take over from it. It refuses to start on NATS servers that do not sync every write to disk, and asks them with
-the credentials of the system account.`,
+the credentials of the system account.
+
+It grants verifiers their leases, signed with the log's key, and tells of every change how many of them have it. It refuses
+to lead when the log has lost anything that it, or a verifier, has seen signed.`,
 		Args: cobra.NoArgs,
 	}
 	server.addTo(cmd, "./keyfleet-registry")
+	cmd.Flags().StringVar(&signing, "signing-key", "", "file with the private half of the log's key, as keyfleet init wrote it (required)")
 	cmd.Flags().StringVar(&system.creds, "system-creds", "", "NATS credentials file of the system account, to ask the servers whether they sync always")
 	cmd.Flags().StringVar(&system.nats, "system-nats", "", "NATS URL for the system account, if it is not --nats")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if signing == "" {
+			return usageError("name the file that keyfleet init wrote with --signing-key: verifiers answer only by leases that it signs")
+		}
+		key, err := readSigningKey(signing)
+		if err != nil {
+			return err
+		}
 		return untilSignal(cmd.Context(), newLog(a.err, server.level), func(ctx context.Context, stop *stopping) error {
-			return serveRegistry(ctx, stop, &server, &system)
+			return serveRegistry(ctx, stop, &server, &system, key)
 		})
 	}
 	return cmd
 }
 
-func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, system *systemFlags) error {
+func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, system *systemFlags, key ed25519.PrivateKey) error {
 	release, err := claimDirectory(server.data)
 	if err != nil {
 		return err
@@ -76,7 +89,7 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 	}
 	failed := make(chan error, 4)
 	metrics := prometheus.NewRegistry()
-	r := registryParts{nc: nc, name: name, data: server.data, replicas: replicas, syncAlways: probe, metrics: metrics,
+	r := registryParts{nc: nc, name: name, data: server.data, signingKey: key, replicas: replicas, syncAlways: probe, metrics: metrics,
 		fail: func(err error) { failed <- err }}
 	if err := r.start(ctx, stop); err != nil {
 		return err
@@ -127,6 +140,7 @@ func logReplicas(ctx context.Context, nc *nats.Conn) (int, error) {
 type registryParts struct {
 	nc         *nats.Conn
 	name, data string
+	signingKey ed25519.PrivateKey
 	replicas   int
 	syncAlways func(context.Context, []string) error
 	metrics    prometheus.Registerer
@@ -154,7 +168,14 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 	if err != nil {
 		return err
 	}
-	r.service = registry.NewService(log, cat, election, registry.Options{Name: r.name, Observe: r.watch.hear})
+	heads, err := registry.OpenHeadFile(filepath.Join(r.data, "signed-head"))
+	if err != nil {
+		return err
+	}
+	stop.then("signed head", heads.Close)
+	r.service = registry.NewService(log, cat, election, registry.Options{
+		Name: r.name, Observe: r.watch.hear, SigningKey: r.signingKey, Heads: heads,
+	})
 	r.run(stop)
 	api, err := natsapi.Serve(r.nc, r.service, semanticVersion())
 	if err != nil {

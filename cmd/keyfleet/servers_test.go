@@ -84,7 +84,7 @@ func TestServersOfTheirOwn(t *testing.T) {
 	dir := t.TempDir()
 	keyFile := filepath.Join(dir, "signing.pem")
 
-	_, stderr, status := client(t, url, "", "registry", "--data", filepath.Join(dir, "early"), "--admin", "127.0.0.1:0", "--system-nats", system)
+	_, stderr, status := client(t, url, "", "registry", "--signing-key", keyFile, "--data", filepath.Join(dir, "early"), "--admin", "127.0.0.1:0", "--system-nats", system)
 	require.Equal(t, statusUnavailable, status)
 	require.Contains(t, stderr, "keyfleet init", "it says what to do, and creates nothing")
 
@@ -95,12 +95,13 @@ func TestServersOfTheirOwn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
-	_, stderr, status = client(t, url, "", "registry", "--data", filepath.Join(dir, "blind"), "--admin", "127.0.0.1:0")
+	_, stderr, status = client(t, url, "", "registry", "--signing-key", keyFile, "--data", filepath.Join(dir, "blind"), "--admin", "127.0.0.1:0")
 	require.Equal(t, statusUnavailable, status)
 	require.Contains(t, stderr, "system account", "nobody vouches for the servers' disks")
 
-	startServer(t, "registry", "--nats", url, "--system-nats", system, "--name", "hub-1", "--data", filepath.Join(dir, "registry"), "--admin", "127.0.0.1:0")
-	v := startServer(t, "verifier", "--nats", url, "--data", filepath.Join(dir, "verifier"), "--name", "edge-1", "--pop", "ams",
+	startServer(t, "registry", "--signing-key", keyFile, "--nats", url, "--system-nats", system, "--name", "hub-1", "--data", filepath.Join(dir, "registry"), "--admin", "127.0.0.1:0")
+	logKey := regexp.MustCompile(`[0-9a-f]{64}`).FindString(stdout)
+	v := startServer(t, "verifier", "--log-key", logKey, "--nats", url, "--data", filepath.Join(dir, "verifier"), "--name", "edge-1", "--pop", "ams",
 		"--check", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 
 	_, _, status = client(t, url, "", "deployments", "register", "llama", "--project", "acme")
@@ -117,8 +118,9 @@ func TestServersOfTheirOwn(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(stdout), &key))
 	_, _, status = client(t, url, key.Secret, append(ask, seqText(key))...)
 	require.Equal(t, statusRefused, status)
-	_, _, status = client(t, url, "", "fleet", "--admin", v.addresses["admin"])
+	stdout, _, status = client(t, url, "", "fleet")
 	require.Equal(t, statusDone, status)
+	require.Contains(t, stdout, "edge-1")
 	stdout, _, _ = client(t, url, "", "audit", "log", "--actor", "alice")
 	require.Contains(t, stdout, "acme-key")
 	require.Contains(t, stdout, "log_opened", "init was alice's")
@@ -126,6 +128,8 @@ func TestServersOfTheirOwn(t *testing.T) {
 	require.NoError(t, v.cmd.Process.Signal(syscall.SIGTERM))
 	<-v.ended
 	require.Equal(t, statusDone, v.cmd.ProcessState.ExitCode())
+	stdout, _, _ = client(t, url, "", "fleet")
+	require.Contains(t, stdout, "no verifier is a member", "a clean stop says goodbye")
 }
 
 func seqText(k registry.KeyReply) string {
@@ -145,7 +149,7 @@ func TestAStandbyRegistryTakesOver(t *testing.T) {
 	_, _, status := client(t, url, "", "init", "--signing-key", filepath.Join(dir, "signing.pem"))
 	require.Equal(t, statusDone, status)
 	start := func(name string) *serverProcess {
-		return startServer(t, "registry", "--nats", url, "--system-nats", system, "--name", name,
+		return startServer(t, "registry", "--signing-key", filepath.Join(dir, "signing.pem"), "--nats", url, "--system-nats", system, "--name", name,
 			"--data", filepath.Join(dir, name), "--admin", "127.0.0.1:0")
 	}
 	first := start("hub-1")
@@ -206,7 +210,7 @@ func TestAServerThatDoesNotSyncIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	_, _, status := client(t, natsServer.ClientURL(), "", "init", "--signing-key", filepath.Join(dir, "signing.pem"))
 	require.Equal(t, statusDone, status)
-	_, stderr, status := client(t, natsServer.ClientURL(), "", "registry", "--data", filepath.Join(dir, "r"), "--admin", "127.0.0.1:0",
+	_, stderr, status := client(t, natsServer.ClientURL(), "", "registry", "--signing-key", filepath.Join(dir, "signing.pem"), "--data", filepath.Join(dir, "r"), "--admin", "127.0.0.1:0",
 		"--system-nats", strings.Replace(natsServer.ClientURL(), "nats://", "nats://operator:operator@", 1))
 	require.Equal(t, statusUnavailable, status)
 	require.Contains(t, stderr, "sync_interval: always")

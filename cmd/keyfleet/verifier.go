@@ -2,46 +2,115 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/eventlog"
 	"github.com/keyfleet/keyfleet/verifier"
 	"github.com/keyfleet/keyfleet/verifier/httpcheck"
+	"github.com/keyfleet/keyfleet/verifier/uplink"
 )
+
+// verifierFlags say what a verifier is in the fleet.
+type verifierFlags struct {
+	name      string
+	pop       string
+	keys      logKeys
+	pastLease string
+	serveFor  time.Duration
+	run       string
+}
+
+func (v *verifierFlags) addTo(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&v.pop, "pop", "", "site where it runs, for people")
+	f.Var(&v.keys, "log-key", "public half of the log's key, as keyfleet init prints it; repeated where the key is being changed (required)")
+	f.StringVar(&v.pastLease, "past-lease", string(events.ModeDeny), "deny: answer 503 once the lease is over; serve: answer on, marked stale, and hold up every confirmation")
+	f.DurationVar(&v.serveFor, "serve-for", 24*time.Hour, "how long past its lease it answers on, with --past-lease serve")
+	f.StringVar(&v.run, "run", "", "directory on tmpfs by which a restart goes on as the same instance (default: one under $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR or /dev/shm)")
+}
+
+func (v *verifierFlags) check() error {
+	switch {
+	case events.CheckActor(v.name) != nil:
+		return flagError("name", "%v; it is the verifier's own in the fleet, and in its credentials", events.CheckActor(v.name))
+	case len(v.keys) == 0:
+		return flagError("log-key", "give the key that keyfleet init printed: grants that it did not sign are not believed")
+	case v.pastLease != string(events.ModeDeny) && v.pastLease != string(events.ModeServe):
+		return flagError("past-lease", "deny or serve, not %q", v.pastLease)
+	}
+	return nil
+}
+
+// serveBound is how long past its lease the verifier answers.
+func (v *verifierFlags) serveBound() time.Duration {
+	if v.pastLease == string(events.ModeServe) {
+		return v.serveFor
+	}
+	return 0
+}
+
+// runDir is a directory of this verifier's own that does not outlive the machine's run.
+func (v *verifierFlags) runDir(data string) (string, error) {
+	if v.run != "" {
+		return v.run, nil
+	}
+	data, err := filepath.Abs(data)
+	if err != nil {
+		return "", err
+	}
+	own := fmt.Sprintf("keyfleet-%d-%x", os.Geteuid(), sha256.Sum256([]byte(data)))[:40]
+	base, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
+	for _, dir := range []string{base, os.Getenv("XDG_RUNTIME_DIR"), "/dev/shm"} {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return filepath.Join(dir, own), nil
+		}
+	}
+	return "", nil // every start is another instance then
+}
 
 func (a *app) verifierCommand() *cobra.Command {
 	var server serverFlags
-	var pop, check string
+	var self verifierFlags
+	var check string
 	cmd := &cobra.Command{
-		Use:   "verifier",
+		Use:   "verifier --name NAME --log-key KEY",
 		Short: "Run a verifier: it answers checks from an index of its own",
 		Long: `Runs a verifier, which follows the log into an index of its own and answers checks over HTTP without asking anybody.
 
-Until the registry signs leases, a verifier grants itself one each second, from the log's newest commit as the NATS
-server tells it: cut off from that server it answers for ten minutes more. Nobody counts it as a member of the fleet,
-and no revocation waits for it; its name and PoP are only in its log.`,
+It is a member of the fleet from its first start: the registry grants it a lease each second, signed with the log's key,
+and counts how far it has come. Cut off, it answers until its lease is over; a change is confirmed once every verifier has
+applied it, or has stopped. A clean stop ends the membership. After a kill it goes on as the same member.`,
 		Args: cobra.NoArgs,
 	}
 	server.addTo(cmd, "./keyfleet-verifier")
-	cmd.Flags().StringVar(&pop, "pop", "", "site where it runs, for people")
+	self.addTo(cmd)
 	cmd.Flags().StringVar(&check, "check", "127.0.0.1:8181", "where checks are answered")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		log := newLog(a.err, server.level).With("verifier", server.name, "pop", pop)
+		self.name = server.name
+		if err := self.check(); err != nil {
+			return err
+		}
+		log := newLog(a.err, server.level).With("verifier", self.name, "pop", self.pop)
 		return untilSignal(cmd.Context(), log, func(ctx context.Context, stop *stopping) error {
-			return serveVerifier(ctx, stop, &server, check)
+			return serveVerifier(ctx, stop, &server, &self, check)
 		})
 	}
 	return cmd
 }
 
-func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, check string) error {
+func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, self *verifierFlags, check string) error {
 	release, err := claimDirectory(server.data)
 	if err != nil {
 		return err
@@ -64,7 +133,7 @@ func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, che
 	stop.then("connection", func() error { nc.Close(); return nil })
 
 	failed := make(chan error, 4)
-	v := verifierParts{nc: nc, data: server.data, fail: func(err error) { failed <- err }}
+	v := verifierParts{verifierFlags: *self, nc: nc, data: server.data, fail: func(err error) { failed <- err }}
 	if err := v.start(ctx, stop); err != nil {
 		return err
 	}
@@ -82,6 +151,7 @@ func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, che
 
 // verifierParts is what a verifier is made of.
 type verifierParts struct {
+	verifierFlags
 	nc   *nats.Conn
 	data string
 	fail func(error) // hears if it cannot go on
@@ -106,8 +176,17 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 		v.metrics = prometheus.NewRegistry()
 	}
 	v.caughtUp = make(chan error, 1)
+	hub, err := uplink.New(v.nc, v.name)
+	if err != nil {
+		return err
+	}
+	run, err := v.runDir(v.data)
+	if err != nil {
+		return err
+	}
 	v.verifier, err = verifier.Open(v.data, verifier.Options{
-		Source: log, Uplink: verifier.LocalUplink{Log: log}, Listen: v.hear, Log: stop.log, Metrics: v.metrics,
+		Source: log, Uplink: hub, LogKeys: v.keys, Name: v.name, PoP: v.pop, Version: version, RunDir: run, ServeFor: v.serveBound(),
+		Listen: v.hear, Log: stop.log, Metrics: v.metrics,
 	})
 	if err != nil {
 		return err
