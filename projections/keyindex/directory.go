@@ -104,6 +104,11 @@ func (d *directory) prepare() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// prepareStore does what was left to be done before the store is opened.
+func (d *directory) prepareStore() error {
 	why, err := d.read(corruptFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -111,7 +116,7 @@ func (d *directory) prepare() error {
 	if err != nil {
 		return err
 	}
-	d.log.Warn("the index was found corrupt: beginning an empty one", "dir", d.path, "error", string(why))
+	d.log.Warn("the index is to be rebuilt: beginning an empty one", "dir", d.path, "reason", string(why))
 	return d.empty()
 }
 

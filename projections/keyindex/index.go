@@ -33,12 +33,14 @@ var ErrClosed = errors.New("the index is closed")
 // Index is safe for concurrent readers beside one writer.
 type Index struct {
 	dir   *directory
+	opts  Options
 	db    *pebble.DB
 	cache *pebble.Cache
 	view  atomic.Pointer[view]
 
+	owner   sync.Mutex   // one Close or Reset at a time; taken before closing
+	closing sync.RWMutex // held for writing while the store is being closed
 	apply   sync.Mutex   // one writer at a time; taken after closing
-	closing sync.RWMutex // held for writing by Close alone
 	closed  bool
 	open    context.Context // of long reads; ends when they must
 	end     context.CancelFunc
@@ -74,91 +76,12 @@ func open(dir string, opts Options) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	idx, err := openStore(d, opts)
-	if pebble.IsCorruptionError(err) || errors.Is(err, errRecord) || d.found() != nil {
-		opts.Log.Warn("the index is corrupt: beginning an empty one", "dir", dir, "error", errors.Join(err, d.found()))
-		if idx != nil {
-			_ = idx.closeStore() // it goes either way
-		}
-		if err = d.empty(); err == nil {
-			idx, err = openStore(d, opts)
-		}
-	}
-	if err != nil {
+	idx := &Index{dir: d, opts: opts}
+	if err := idx.openOrBeginEmpty(); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	d.listen(opts.OnCorruption)
 	return idx, nil
-}
-
-func openStore(d *directory, opts Options) (*Index, error) {
-	idx := &Index{dir: d}
-	idx.open, idx.end = context.WithCancel(context.Background())
-	options := pebbleOptions(opts, d.reportCorruption)
-	idx.cache = options.Cache
-	var err error
-	if idx.db, err = pebble.Open(d.store(), options); err != nil {
-		idx.cache.Unref()
-		return nil, err
-	}
-	if err := idx.load(); err != nil {
-		return nil, errors.Join(err, idx.closeStore())
-	}
-	return idx, nil
-}
-
-// load reads what readers find in memory.
-func (idx *Index) load() error {
-	v, err := loadView(idx.db)
-	if err != nil {
-		return err
-	}
-	if v.charter.Schema > events.Schema {
-		return fmt.Errorf("%w: it was written from a log of schema %d, this binary understands schema %d",
-			events.ErrUnknownSchema, v.charter.Schema, events.Schema)
-	}
-	idx.view.Store(v)
-	return nil
-}
-
-func loadView(r pebble.Reader) (*view, error) {
-	v := view{charter: &projections.Charter{}, deployments: noDeployments()}
-	_, err := get(r, positionKey, func(value []byte) (err error) {
-		v.position, v.digest, err = decodePosition(value)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	_, err = get(r, charterKey, func(value []byte) error {
-		charter, err := decodeCharter(value)
-		v.charter = &charter
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &v, loadDeployments(r, v.deployments)
-}
-
-func loadDeployments(r pebble.Reader, into *Deployments) (err error) {
-	iter, err := r.NewIter(&pebble.IterOptions{
-		LowerBound: []byte{deploymentSpace}, UpperBound: []byte{deploymentSpace + 1},
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, iter.Close()) }()
-	for ok := iter.First(); ok; ok = iter.Next() {
-		d, err := decodeDeployment(iter.Value())
-		if err != nil {
-			return err
-		}
-		if err := into.add(&d); err != nil {
-			return fmt.Errorf("%w: %w", errRecord, err)
-		}
-	}
-	return iter.Error()
 }
 
 // Position is behind the last entry applied. Reads that begin after it was read see at least that much.
@@ -228,20 +151,12 @@ func (idx *Index) Apply(entries []events.Entry) error {
 
 // Close makes what was applied durable. Reads and Apply return ErrClosed from then on.
 func (idx *Index) Close() error {
-	idx.end()
-	idx.closing.Lock()
-	defer idx.closing.Unlock()
+	defer idx.shut()()
 	if idx.closed {
 		return nil
 	}
 	idx.closed = true
 	return errors.Join(idx.db.Flush(), idx.closeStore(), idx.dir.close())
-}
-
-func (idx *Index) closeStore() error {
-	err := idx.db.Close()
-	idx.cache.Unref()
-	return err
 }
 
 // find gives the key that a digest leads to, by an alias if need be.
