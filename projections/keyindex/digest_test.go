@@ -73,7 +73,8 @@ func TestDigestDependsOnThePrefixAlone(t *testing.T) {
 	}
 }
 
-// Verifiers of different builds compare their digests: what gives this one another value needs a new DigestVersion.
+// Verifiers of different builds compare their digests: once released, what gives this one another value, such as a new
+// field of projections.Charter, needs a new DigestVersion and formatNumber.
 func TestDigestIsTheSameInEveryBuild(t *testing.T) {
 	h := newHistory(t, 1)
 	idx := openIndex(t, t.TempDir(), small(nil))

@@ -19,6 +19,8 @@ const (
 	corruptFile = "CORRUPT" // says that the store proved damaged, and how
 	lockFile    = "LOCK"
 	storeDir    = "pebble"
+	buildingDir = "building" // a store in the making; of no use to another run
+	incomingDir = "incoming" // a whole store, which the next Open puts in the place of the one in use
 )
 
 // directory is what surrounds the store: its lock, its format, and the mark of corruption.
@@ -97,7 +99,7 @@ func (d *directory) prepare() error {
 		if older > 0 {
 			d.log.Warn("the index is of an older format: beginning an empty one", "dir", d.path, "format", older)
 		}
-		if err := d.empty(); err != nil {
+		if err := errors.Join(d.fs.RemoveAll(d.file(incomingDir)), d.empty()); err != nil {
 			return err
 		}
 		if err := d.write(formatFile, formatLine()); err != nil { // last: it vouches for what is there
@@ -109,6 +111,12 @@ func (d *directory) prepare() error {
 
 // prepareStore does what was left to be done before the store is opened.
 func (d *directory) prepareStore() error {
+	if err := d.fs.RemoveAll(d.file(buildingDir)); err != nil {
+		return err
+	}
+	if err := d.keepPromise(); err != nil {
+		return err
+	}
 	why, err := d.read(corruptFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -118,6 +126,36 @@ func (d *directory) prepareStore() error {
 	}
 	d.log.Warn("the index is to be rebuilt: beginning an empty one", "dir", d.path, "reason", string(why))
 	return d.empty()
+}
+
+// promise makes what was built the next store. Behind it there is no way back, only forward.
+func (d *directory) promise() error {
+	err := d.fs.Rename(d.file(buildingDir), d.file(incomingDir))
+	if err == nil {
+		err = d.syncDir()
+	}
+	if err != nil {
+		return errors.Join(err, d.fs.RemoveAll(d.file(incomingDir)))
+	}
+	return nil
+}
+
+// keepPromise puts the incoming store, if there is one, in the place of the other. The incoming one goes last: stopped
+// in between, it is done again.
+func (d *directory) keepPromise() error {
+	switch _, err := d.fs.Stat(d.file(incomingDir)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := d.empty(); err != nil {
+		return err
+	}
+	if err := d.fs.Rename(d.file(incomingDir), d.store()); err != nil {
+		return err
+	}
+	return d.syncDir()
 }
 
 // empty removes the store, and then the mark: stopped in between, it is done again.

@@ -38,12 +38,15 @@ type Index struct {
 	cache *pebble.Cache
 	view  atomic.Pointer[view]
 
-	owner   sync.Mutex   // one Close or Reset at a time; taken before closing
-	closing sync.RWMutex // held for writing while the store is being closed
-	apply   sync.Mutex   // one writer at a time; taken after closing
-	closed  bool
-	open    context.Context // of long reads; ends when they must
-	end     context.CancelFunc
+	// In the order in which they are taken.
+	installing sync.Mutex
+	owner      sync.Mutex   // one Close, Reset or end of an Install at a time
+	closing    sync.RWMutex // held for writing while the store is being closed
+	apply      sync.Mutex   // one writer at a time
+
+	closed bool
+	open   context.Context // of long reads; ends when they must
+	end    context.CancelFunc
 }
 
 // view is what readers see together, beside the keys, which are at least as new.

@@ -254,6 +254,24 @@ func TestDamageIsReportedAndRebuilt(t *testing.T) {
 	require.NoError(t, idx.Close())
 }
 
+// A power cut can leave a store without the file that lists its tables.
+func TestStoreThatLacksAFileBeginsEmpty(t *testing.T) {
+	h := newHistory(t, newSeed())
+	dir := t.TempDir()
+	idx, err := Open(dir, small(nil))
+	require.NoError(t, err)
+	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+	require.NoError(t, idx.Close())
+	manifests, err := filepath.Glob(filepath.Join(dir, storeDir, "MANIFEST-*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, manifests)
+	for _, manifest := range manifests {
+		require.NoError(t, os.Remove(manifest))
+	}
+	idx = openIndex(t, dir, small(nil))
+	require.Zero(t, idx.Position())
+}
+
 func TestDamageIsToldOnce(t *testing.T) {
 	h := newHistory(t, 1)
 	dir, heard := t.TempDir(), 0

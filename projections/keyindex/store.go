@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -19,7 +20,7 @@ func (idx *Index) openOrBeginEmpty() error {
 		return err
 	}
 	err := idx.openStore()
-	if pebble.IsCorruptionError(err) || errors.Is(err, errRecord) || d.found() != nil {
+	if isDamage(err) || errors.Is(err, fs.ErrNotExist) || d.found() != nil {
 		d.log.Warn("the index is corrupt: beginning an empty one", "dir", d.path, "error", errors.Join(err, d.found()))
 		if err == nil {
 			_ = idx.closeStore() // it goes either way
@@ -30,6 +31,8 @@ func (idx *Index) openOrBeginEmpty() error {
 	}
 	return err
 }
+
+func isDamage(err error) bool { return pebble.IsCorruptionError(err) || errors.Is(err, errRecord) }
 
 func (idx *Index) openStore() (err error) {
 	options := pebbleOptions(idx.opts, idx.dir.reportCorruption)
@@ -94,11 +97,18 @@ func (idx *Index) load() error {
 	if err != nil {
 		return err
 	}
+	if err := v.understood(); err != nil {
+		return err
+	}
+	idx.view.Store(v)
+	return nil
+}
+
+func (v *view) understood() error {
 	if v.charter.Schema > events.Schema {
 		return fmt.Errorf("%w: it was written from a log of schema %d, this binary understands schema %d",
 			events.ErrUnknownSchema, v.charter.Schema, events.Schema)
 	}
-	idx.view.Store(v)
 	return nil
 }
 
