@@ -39,7 +39,7 @@ func (s *Service) lead(parent context.Context, won Leadership) error {
 	s.leading.Store(l)
 	s.opts.Observe(TermOpened{Term: term, At: s.catalog.Position()})
 	helpers.Go(func() { s.keepAttesting(ctx) })
-	helpers.Go(func() { s.keepLapsing(ctx, l) })
+	helpers.Go(func() { s.watchMembers(ctx, l) })
 
 	err = s.carryOut(ctx, l)
 	s.leading.Store(nil)

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -245,30 +246,52 @@ func (s *Service) Goodbye(ctx context.Context, verifier string, g head.Goodbye) 
 }
 
 func (s *Service) leave(ctx context.Context, l *leading, id events.InstanceID, why string) error {
-	err := s.changeMember(ctx, l, Command{Verb: memberLeaves, Actor: fleetActor, member: &member{instance: id, why: why}})
-	return err
+	return s.changeMember(ctx, l, Command{Verb: memberLeaves, Actor: fleetActor, member: &member{instance: id, why: why}})
 }
 
-// keepLapsing says of members that they left once nothing that they were granted can be in use.
-func (s *Service) keepLapsing(ctx context.Context, l *leading) {
+// watchMembers says of members that they left once nothing that they were granted can be in use, and tells of those that need
+// attention.
+func (s *Service) watchMembers(ctx context.Context, l *leading) {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
+	ringing := map[events.InstanceID]bool{}
 	for {
 		select {
 		case <-look.C:
 		case <-ctx.Done():
 			return
 		}
-		l.members.Lock()
-		lapsed := l.members.Lapsed(s.opts.Clock.Elapsed())
-		for _, id := range lapsed {
-			l.members.Leaves(id)
-		}
-		l.members.Unlock()
-		for _, id := range lapsed {
-			if err := s.leave(ctx, l, id, WhyLapsed); err != nil {
-				break // the term is over, and the next one finds them
-			}
+		s.letLapse(ctx, l)
+		s.tellAlarms(l, ringing)
+	}
+}
+
+func (s *Service) letLapse(ctx context.Context, l *leading) {
+	l.members.Lock()
+	lapsed := l.members.Lapsed(s.opts.Clock.Elapsed())
+	for _, id := range lapsed {
+		l.members.Leaves(id)
+	}
+	l.members.Unlock()
+	for _, id := range lapsed {
+		if err := s.leave(ctx, l, id, WhyLapsed); err != nil {
+			return // the term is over, and the next one finds them
 		}
 	}
+}
+
+func (s *Service) tellAlarms(l *leading, ringing map[events.InstanceID]bool) {
+	view, err := s.fleetView(l)
+	if err != nil {
+		return // the term is over
+	}
+	there := map[events.InstanceID]bool{}
+	for _, v := range view.Verifiers {
+		there[v.Instance] = true
+		if rings := len(v.Alarms) > 0; rings != ringing[v.Instance] {
+			ringing[v.Instance] = rings
+			s.opts.Observe(VerifierAlarm{Verifier: v, Rings: rings})
+		}
+	}
+	maps.DeleteFunc(ringing, func(id events.InstanceID, _ bool) bool { return !there[id] })
 }

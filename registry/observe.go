@@ -35,6 +35,11 @@ type (
 		Verifier string
 		Instance events.InstanceID
 	}
+	// VerifierAlarm: a verifier needs somebody's attention, or needs it no more. Alarms are those of VerifierView.
+	VerifierAlarm struct {
+		Verifier VerifierView
+		Rings    bool
+	}
 	// VerifierAhead: an instance has applied what the log does not hold. It gets no grant.
 	VerifierAhead struct {
 		Verifier string
@@ -51,3 +56,4 @@ func (ClockDoubted) registryEvent()  {}
 func (ClockTrusted) registryEvent()  {}
 func (InstanceTorn) registryEvent()  {}
 func (VerifierAhead) registryEvent() {}
+func (VerifierAlarm) registryEvent() {}

@@ -140,7 +140,7 @@ func viewVerifier(r *fleet.Report, end events.Seq, lease time.Duration) Verifier
 		v.LastAckMs = milliseconds(r.AckedAgo)
 	}
 	for alarm, rings := range map[string]bool{
-		AlarmHalfLease: r.Heard && r.LeaseLeft < lease/2, AlarmCopied: r.Torn, AlarmForked: r.Forked, AlarmDiverged: r.Said.WantsToRebuild,
+		AlarmHalfLease: r.Heard && r.LeaseLeft < lease/2, AlarmCopied: r.Torn, AlarmForked: r.Forked, AlarmDiverged: r.Diverged,
 	} {
 		if rings {
 			v.Alarms = append(v.Alarms, alarm)

@@ -73,7 +73,7 @@ func fill(b *testing.B, v *Verifier, size int) (secrets [][]byte) {
 	}
 	apply()
 	v.hold.ask(head.Nonce{1}, v.opts.Clock.Elapsed())
-	g := head.Grant{Nonce: head.Nonce{1}, Instance: v.hold.self, Lease: leaseOf10 * 100,
+	g := head.Grant{Nonce: head.Nonce{1}, Instance: v.hold.gate.self, Lease: leaseOf10 * 100,
 		Head: head.Head{Incarnation: position.Incarnation, Seq: position.Seq, Chain: position.Chain}}
 	require.NoError(b, v.hold.grant(g, nil, v.opts.Clock.Elapsed()))
 	v.change(func(*hold, time.Duration) {}) // shows it to checks

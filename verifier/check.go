@@ -152,6 +152,8 @@ type Status struct {
 	Position  events.Position     `json:"position"`
 	Newest    events.Seq          `json:"newest"` // head known, which Position may not have reached
 	Staleness time.Duration       `json:"-"`
+	LeaseLeft time.Duration       `json:"-"`
+	Instance  events.InstanceID   `json:"instance"` // as which it is a member of the fleet
 	Charter   projections.Charter `json:"-"`
 }
 
@@ -160,7 +162,10 @@ func (v *Verifier) Status() Status {
 	g, now := v.gate.Load(), v.opts.Clock.Elapsed()
 	s := Status{
 		State: g.state(now), Ready: g.open(now), Newest: g.newest, Staleness: g.staleness(now),
-		Position: v.idx.Position(), Charter: *v.idx.Charter(),
+		Position: v.idx.Position(), Charter: *v.idx.Charter(), Instance: g.self,
+	}
+	if g.held {
+		s.LeaseLeft = max(0, g.until-now)
 	}
 	switch {
 	case g.quarantined != nil:

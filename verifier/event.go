@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/keyfleet/keyfleet/events"
 )
@@ -36,6 +37,12 @@ type RenewalFailed struct {
 // answers nothing until that one is granted something.
 type BegunAnew struct{ Was events.InstanceID }
 
+// IndexScrubbed: the whole index was read, and is what the log made of it.
+type IndexScrubbed struct{ Took time.Duration }
+
+// IndexRebuilding: the index proved wrong, and is begun anew from the log.
+type IndexRebuilding struct{ Why error }
+
 // CheckBroken: the index could not be read.
 type CheckBroken struct{ Err error }
 
@@ -45,6 +52,8 @@ func (LeaseLapsed) level() slog.Level      { return slog.LevelError }
 func (IndexQuarantined) level() slog.Level { return slog.LevelError }
 func (CheckBroken) level() slog.Level      { return slog.LevelError }
 func (BegunAnew) level() slog.Level        { return slog.LevelWarn }
+func (IndexScrubbed) level() slog.Level    { return slog.LevelDebug }
+func (IndexRebuilding) level() slog.Level  { return slog.LevelWarn }
 
 // level is that of a warning once a minute at the usual pace, so that an outage does not fill the log.
 func (e RenewalFailed) level() slog.Level {
@@ -71,6 +80,10 @@ func logTo(log *slog.Logger) func(Event) {
 			say("verifier's lease was not renewed", "error", e.Err, "in_a_row", e.InARow)
 		case BegunAnew:
 			say("verifier begins anew as another instance", "was", e.Was)
+		case IndexScrubbed:
+			say("verifier's index was read whole, and is right", "took", e.Took)
+		case IndexRebuilding:
+			say("verifier begins a new index", "why", e.Why)
 		case CheckBroken:
 			say("a check could not be answered", "error", e.Err)
 		}

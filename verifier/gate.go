@@ -9,6 +9,7 @@ import (
 // gate is rule GATE of the protocol with all that it decides by: a value, made anew whenever something of
 // it changes, so that a check reads it without a lock.
 type gate struct {
+	self        events.InstanceID // that it is the gate of
 	incarnation events.Incarnation
 	applied     events.Seq
 	floor       events.Seq // highest ever applied, and so no less than the head of the grant in use

@@ -21,7 +21,6 @@ const (
 // what gate comes of it. It has no clock and does no I/O. Times are since boot.
 type hold struct {
 	gate    gate
-	self    events.InstanceID
 	using   *lease // the one that the gate is open by
 	term    uint64 // newest in the log as far as applied
 	recent  chains
@@ -47,7 +46,7 @@ var errGrant = errors.New("grant refused")
 
 // newHold begins behind p, which is durable, as an instance. Nothing is answered below floor.
 func newHold(p events.Position, floor events.Seq, self events.InstanceID) *hold {
-	h := &hold{term: p.Term, self: self, gate: gate{floor: floor, newest: floor}}
+	h := &hold{term: p.Term, gate: gate{self: self, floor: floor, newest: floor}}
 	if p.Seq > 0 {
 		h.moveTo(head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain})
 	}
@@ -56,8 +55,8 @@ func newHold(p events.Position, floor events.Seq, self events.InstanceID) *hold 
 
 // beginAnew makes it another instance, which has been granted nothing.
 func (h *hold) beginAnew(self events.InstanceID) {
-	h.self, h.using, h.asked, h.pending = self, nil, nil, nil
-	h.gate.held = false
+	h.using, h.asked, h.pending = nil, nil, nil
+	h.gate.self, h.gate.held = self, false
 }
 
 func (h *hold) moveTo(head head.Head) {
@@ -124,7 +123,7 @@ func (h *hold) check(g head.Grant, signed []byte, asked, now time.Duration) (lea
 		l.serve = g.ServeBound
 	}
 	switch {
-	case g.Instance != h.self:
+	case g.Instance != h.gate.self:
 		return l, fmt.Errorf("%w: it is for another instance, %s", errGrant, g.Instance)
 	case now >= l.until && l.serve == 0:
 		return l, fmt.Errorf("%w: it came when its lease of %s was over", errGrant, g.Lease)

@@ -3,6 +3,10 @@ package verifier
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +18,7 @@ import (
 	"github.com/keyfleet/keyfleet/events/clock"
 	"github.com/keyfleet/keyfleet/events/eventlogtest"
 	"github.com/keyfleet/keyfleet/events/head"
+	"github.com/keyfleet/keyfleet/events/slot"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/verifier/verifiertest"
 )
@@ -66,7 +71,12 @@ func (u uplink) Renew(ctx context.Context, r head.Renewal) ([]byte, error) {
 
 func (u uplink) Acknowledge(a head.Ack) { u.hub.Acknowledge(a) }
 
-func (u uplink) Goodbye(ctx context.Context, g head.Goodbye) error { return u.hub.Goodbye(ctx, g) }
+func (u uplink) Goodbye(ctx context.Context, g head.Goodbye) error {
+	if u.down.Load() {
+		return ErrUnsent
+	}
+	return u.hub.Goodbye(ctx, g)
+}
 
 func (w *world) open() *world {
 	w.Helper()
@@ -170,3 +180,63 @@ func (w *world) requireReason(want projections.Reason, secret []byte, deployment
 	w.Helper()
 	require.Equal(w, want.String(), w.check(secret, deployment).Reason.String())
 }
+
+// promptCommit is one that somebody waits for.
+func (w *world) promptCommit() events.Seq {
+	w.Helper()
+	c := eventlogtest.NewCommit(w, w.last, 1)
+	c.Prompt = true
+	entry, err := w.log.Append(context.Background(), w.last, c)
+	require.NoError(w, err)
+	w.last = eventlogtest.Behind(entry)
+	return w.last.Seq
+}
+
+// refusing is a registry that refuses once with an error.
+type refusing struct {
+	uplink
+	with error
+	once atomic.Bool
+}
+
+func (r *refusing) Renew(ctx context.Context, ask head.Renewal) ([]byte, error) {
+	if r.once.CompareAndSwap(true, false) {
+		return nil, r.with
+	}
+	return r.uplink.Renew(ctx, ask)
+}
+
+// leaving is a registry that gives leave to rebuild once now is set.
+type leaving struct {
+	uplink
+	now atomic.Bool
+}
+
+func (l *leaving) Renew(ctx context.Context, ask head.Renewal) ([]byte, error) {
+	return l.hub.RenewAs(ctx, ask, func(g *head.Grant) { g.Rebuild = ask.WantsToRebuild && l.now.Load() })
+}
+
+// slotRecord reads what the world's verifier must not forget, as the next process would.
+func slotRecord(t *testing.T, w *world) (record []byte, err error) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.opts.RunDir, "instance"))
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "instance")
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	f, record, err := slot.Open(path)
+	require.NoError(t, err)
+	return record, f.Close()
+}
+
+var regexpBoot = regexp.MustCompile(`"boot":"[^"]*"`)
+
+func placeOfDir(dir string) (place, error) {
+	f, _, err := slot.Open(filepath.Join(dir, "probe"))
+	if err != nil {
+		return place{}, err
+	}
+	p, err := placeOf(f, dir)
+	return p, errors.Join(err, f.Close())
+}
+
+func seqText(s events.Seq) string { return strconv.FormatUint(uint64(s), 10) }

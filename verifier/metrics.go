@@ -75,6 +75,8 @@ func newMetrics(v *Verifier) *metrics {
 				}),
 			gauge("staleness_seconds", "Time since the state was known to be the newest.",
 				func(_ *Verifier, s *Status) float64 { return s.Staleness.Seconds() }),
+			gauge("lease_left_seconds", "What is left of the lease; 0 when it is over.",
+				func(_ *Verifier, s *Status) float64 { return s.LeaseLeft.Seconds() }),
 			gauge("min_seq_waiting", "Checks that wait for their min_seq.",
 				func(v *Verifier, _ *Status) float64 { return float64(v.tally.waiting.Load()) }),
 			counter("events_applied_total", "Events applied since the start.", func(v *Verifier) uint64 { return v.tally.applied.Load() }),

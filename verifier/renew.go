@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/head"
+	"github.com/keyfleet/keyfleet/projections/keyindex"
 )
 
 const (
@@ -69,6 +70,9 @@ func (v *Verifier) renewOnce(ctx context.Context) error {
 		v.every = g.AckEvery
 		err = v.session.granted(&g, h.using)
 	})
+	if err == nil && g.Rebuild {
+		err = v.rebuild()
+	}
 	return err
 }
 
@@ -77,11 +81,12 @@ func (v *Verifier) renewal() head.Renewal {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	rec, g := &v.session.rec, &v.hold.gate
-	p := v.idx.Position()
+	p, digest := v.idx.Digest()
 	r := head.Renewal{
 		Ack:    head.Ack{Instance: rec.Instance, Head: head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}},
 		Ticket: rec.Ticket, Newest: v.proof, State: string(g.state(v.opts.Clock.Elapsed())),
 		Schema: events.Schema, Wall: events.InstantOf(v.opts.Clock.Now()),
+		IndexDigest: digest, DigestVersion: keyindex.DigestVersion, WantsToRebuild: v.damage != nil,
 	}
 	_, _ = rand.Read(r.Nonce[:]) // never fails: it ends the process instead
 	if !rec.Member {
@@ -107,7 +112,8 @@ func (v *Verifier) beginAnew(was events.InstanceID) error {
 	return err
 }
 
-// sayGoodbye spares the fleet the wait for an instance that is no more. Without it the lease's end tells.
+// sayGoodbye spares the fleet the wait for an instance that is no more; without it the lease's end tells. Where nobody can have
+// heard it, in a site that is cut off, the next run may go on as this instance.
 func (v *Verifier) sayGoodbye() {
 	rec := &v.session.rec
 	if !rec.Member {
@@ -116,7 +122,10 @@ func (v *Verifier) sayGoodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
 	err := v.opts.Uplink.Goodbye(ctx, head.Goodbye{Instance: rec.Instance, Ticket: rec.Ticket})
-	if err := errors.Join(err, v.session.beginAnew()); err != nil {
+	if !errors.Is(err, ErrUnsent) {
+		err = errors.Join(err, v.session.beginAnew())
+	}
+	if err != nil {
 		v.tell(RenewalFailed{Err: err, InARow: 1})
 	}
 }
@@ -169,7 +178,7 @@ func (v *Verifier) ackNow() {
 	member := rec.Member
 	var err error
 	if member {
-		err = v.session.acked(p.Seq)
+		err = v.session.acked(p.Seq, v.hold.using)
 		v.ackedAt = v.opts.Clock.Elapsed()
 	}
 	ack := head.Ack{Instance: rec.Instance, Head: head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}}

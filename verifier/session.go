@@ -104,21 +104,26 @@ func (s *session) beginAnew() error {
 	return s.put()
 }
 
-// acked keeps that everything up to seq was acknowledged, before it is.
-func (s *session) acked(seq events.Seq) error {
+// acked keeps that everything up to seq was acknowledged, before it is, and the grant in use.
+func (s *session) acked(seq events.Seq, using *lease) error {
 	if seq <= s.rec.Floor {
 		return nil
 	}
 	s.rec.Floor = seq
+	s.uses(using)
 	return s.put()
+}
+
+func (s *session) uses(l *lease) {
+	if l != nil {
+		s.rec.Grant, s.rec.Asked = l.signed, l.asked
+	}
 }
 
 // granted keeps the ticket that the next renewal has to show, and the grant in use.
 func (s *session) granted(g *head.Grant, using *lease) error {
 	s.rec.Member, s.rec.Ticket, s.rec.Incarnation = true, g.Ticket, g.Incarnation
-	if using != nil {
-		s.rec.Grant, s.rec.Asked = using.signed, using.asked
-	}
+	s.uses(using)
 	return s.put()
 }
 

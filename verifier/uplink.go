@@ -14,7 +14,8 @@ type Uplink interface {
 	Renew(context.Context, head.Renewal) ([]byte, error)
 	// Acknowledge sends what a registry may be waiting for. It does not block, and may fail unnoticed: renewals say it again.
 	Acknowledge(head.Ack)
-	// Goodbye ends the membership of an instance that answers nothing any more. It returns once the log says so.
+	// Goodbye ends the membership of an instance that answers nothing any more. It returns once the log says so. Only
+	// an error that wraps ErrUnsent says that nobody can have heard it.
 	Goodbye(context.Context, head.Goodbye) error
 }
 
@@ -22,6 +23,8 @@ type Uplink interface {
 var (
 	// ErrStranger: it is not a member, or two machines are it. It must begin anew, as another.
 	ErrStranger = errors.New("the registry does not know this instance")
+	// ErrUnsent: nobody heard.
+	ErrUnsent = errors.New("the registry cannot be reached")
 	// ErrReleased: an operator said that its machine is no more. It must answer nothing.
 	ErrReleased = errors.New("this instance was released")
 )

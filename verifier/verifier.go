@@ -35,6 +35,8 @@ type Options struct {
 	MinSeqWait    time.Duration // how long a check waits for its MinSeq at most; default 1 s
 	MinSeqWaiters int           // how many checks may wait at a time; default 1024
 	CacheBytes    int64         // of the index; default 256 MiB
+	ScrubEvery    time.Duration // between two readings of the whole index for damage; default 1 h
+	ScrubPace     int           // of them, in bytes a second; default 16 MiB
 
 	Clock   clock.Clock           // default the system's
 	Listen  func(Event)           // hears what happens, from any goroutine; must not block
@@ -51,6 +53,12 @@ func (o *Options) ensureDefaults() {
 	}
 	if o.MinSeqWaiters == 0 {
 		o.MinSeqWaiters = 1024
+	}
+	if o.ScrubEvery == 0 {
+		o.ScrubEvery = time.Hour
+	}
+	if o.ScrubPace == 0 {
+		o.ScrubPace = 16 << 20
 	}
 	if o.Clock == nil {
 		o.Clock = clock.System{}
@@ -80,6 +88,8 @@ type Verifier struct {
 	proof   []byte        // signed
 	ackedAt time.Duration // when the last acknowledgement went out, and how far apart they may be
 	every   time.Duration
+	damage  error  // of the index; nil once it was begun anew
+	restart func() // has the log read again from where the index is then
 
 	opened chan struct{} // a signal that the gate has opened
 	unsaid chan struct{} // a signal that something was applied and not acknowledged
@@ -103,7 +113,7 @@ func Open(dir string, opts Options) (*Verifier, error) {
 		return nil, err
 	}
 	v.idx, err = keyindex.Open(filepath.Join(dir, "keyindex"), keyindex.Options{
-		CacheBytes: opts.CacheBytes, Log: opts.Log, OnCorruption: v.quarantine,
+		CacheBytes: opts.CacheBytes, Log: opts.Log, OnCorruption: v.diverge,
 	})
 	if err != nil {
 		return nil, errors.Join(err, v.session.close())
@@ -146,6 +156,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 	all.Go(func() { v.follow(ctx) })
 	all.Go(func() { v.renew(ctx) })
 	all.Go(func() { v.acknowledge(ctx) })
+	all.Go(func() { v.scrub(ctx) })
 	all.Wait()
 	v.shut()
 	v.sayGoodbye()
@@ -170,15 +181,27 @@ func (v *Verifier) Close() error {
 }
 
 func (v *Verifier) follow(ctx context.Context) {
-	err := projections.Follow(ctx, v.opts.Source, applier{v}, projections.FollowObserver{
-		Applied: func(events.Position) {},
-		Stalled: func(err error) {
-			v.change(func(h *hold, now time.Duration) { h.stall(err, now) })
-			v.tell(ApplyStalled{Err: err})
-		},
-	})
-	if ctx.Err() == nil {
-		v.quarantine(err) // another log than before: Follow ends for nothing else
+	for {
+		reading, restart := context.WithCancel(ctx)
+		v.mu.Lock()
+		v.restart = restart
+		v.mu.Unlock()
+		err := projections.Follow(reading, v.opts.Source, applier{v}, projections.FollowObserver{
+			Applied: func(events.Position) {},
+			Stalled: func(err error) {
+				v.change(func(h *hold, now time.Duration) { h.stall(err, now) })
+				v.tell(ApplyStalled{Err: err})
+			},
+		})
+		again := reading.Err() != nil
+		restart()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case !again:
+			v.quarantine(err) // another log than before: Follow ends for nothing else
+			return
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,6 +69,19 @@ func (w *registryWatch) hear(e registry.Event) {
 	case registry.ClockDoubted:
 		w.log.Error("the clock is doubted: no expiry is recorded until it agrees with the NATS servers' (keys die at their instant all the same)",
 			"cause", e.Cause)
+	case registry.InstanceTorn:
+		w.log.Error("two machines are the same instance, one of them a copy: neither is granted a lease", "verifier", e.Verifier, "instance", e.Instance)
+	case registry.VerifierAhead:
+		w.log.Error("a verifier has applied what the log does not hold, and is granted no lease: has the log lost its end?",
+			"verifier", e.Verifier, "instance", e.Instance, "seq", e.Applied.Seq, "chain", e.Applied.Chain)
+	case registry.VerifierAlarm:
+		v := e.Verifier
+		level, text := slog.LevelInfo, "a verifier is well again"
+		if e.Rings {
+			level, text = slog.LevelWarn, "a verifier needs attention"
+		}
+		w.log.Log(context.Background(), level, text, "verifier", v.Verifier, "pop", v.PoP, "instance", v.Instance,
+			"state", v.State, "alarms", v.Alarms, "lease_left_ms", v.LeaseLeftMs)
 	case registry.ClockTrusted:
 		w.log.Info("the clock agrees with the NATS servers'")
 	}

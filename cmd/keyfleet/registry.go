@@ -176,6 +176,9 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 	r.service = registry.NewService(log, cat, election, registry.Options{
 		Name: r.name, Observe: r.watch.hear, SigningKey: r.signingKey, Heads: heads,
 	})
+	if err := r.metrics.Register(newFleetMetrics(r.service)); err != nil {
+		return err
+	}
 	r.run(stop)
 	api, err := natsapi.Serve(r.nc, r.service, semanticVersion())
 	if err != nil {

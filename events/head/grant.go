@@ -38,18 +38,17 @@ type Grant struct {
 	ServeBound time.Duration  // and in ModeServe for how long; in milliseconds
 	AckEvery   time.Duration  // how far apart acknowledgements may be that nobody waits for; in milliseconds
 	Attested   events.Instant // the registry's time; 0 unless it vouches for it
+	Rebuild    bool           // an instance whose index proved wrong may begin a new one now
 }
 
 // The form of a grant: its fields in the order of Grant, of fixed width, integers big endian, and the signature, which is
 // over grantTag and all that stands before it.
 const (
 	grantTag   = "keyfleet grant 1\n"
-	grantBytes = 16 + 8 + 32 + 32 + 8 + 16 + 16 + 16 + 8 + 1 + 8 + 8 + 8
+	grantBytes = 16 + 8 + 32 + 32 + 8 + 16 + 16 + 16 + 8 + 1 + 8 + 8 + 8 + 1
 	// SignedBytes is the size of every signed grant.
 	SignedBytes = grantBytes + ed25519.SignatureSize
 )
-
-var modes = [...]events.Mode{events.ModeDeny, events.ModeServe}
 
 // ErrNotSigned says that bytes are no grant that a pinned key has signed.
 var ErrNotSigned = errors.New("it is not signed by a key of the log that is pinned here")
@@ -68,15 +67,18 @@ func (g *Grant) append(b []byte) []byte {
 	number(g.Term)
 	b = append(append(append(b, g.Instance[:]...), g.Nonce[:]...), g.Ticket[:]...)
 	number(uint64(g.Lease.Milliseconds()))
-	if g.Mode == events.ModeServe {
-		b = append(b, 1)
-	} else {
-		b = append(b, 0)
-	}
+	b = append(b, bit(g.Mode == events.ModeServe))
 	number(uint64(g.ServeBound.Milliseconds()))
 	number(uint64(g.AckEvery.Milliseconds()))
 	number(uint64(g.Attested))
-	return b
+	return append(b, bit(g.Rebuild))
+}
+
+func bit(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // Open reads a grant that one of the pinned keys has signed. Errors wrap ErrNotSigned or events.ErrMalformed.
@@ -112,6 +114,13 @@ func read(b []byte) (Grant, error) {
 		}
 		return time.Duration(ms) * time.Millisecond
 	}
+	flag := func() bool {
+		set := b[0]
+		if b = b[1:]; set > 1 {
+			wrong = fmt.Errorf("%w: a truth of %d", events.ErrMalformed, set)
+		}
+		return set == 1
+	}
 	fill(g.Incarnation[:])
 	g.Seq = events.Seq(number())
 	fill(g.Chain[:])
@@ -121,13 +130,12 @@ func read(b []byte) (Grant, error) {
 	fill(g.Nonce[:])
 	fill(g.Ticket[:])
 	g.Lease = duration()
-	mode := int(b[0])
-	b = b[1:]
+	g.Mode = events.ModeDeny
+	if flag() {
+		g.Mode = events.ModeServe
+	}
 	g.ServeBound, g.AckEvery = duration(), duration()
 	g.Attested = events.Instant(number())
-	if mode >= len(modes) {
-		return Grant{}, fmt.Errorf("%w: a grant of mode %d", events.ErrMalformed, mode)
-	}
-	g.Mode = modes[mode]
+	g.Rebuild = flag()
 	return g, wrong
 }

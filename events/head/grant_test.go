@@ -39,6 +39,7 @@ func sample() head.Grant {
 	}
 	g.Instance = events.InstanceID{8}
 	g.ServeBound, g.AckEvery, g.Attested = 24*time.Hour, 100*time.Millisecond, 1_800_000_000_123
+	g.Rebuild = true
 	return g
 }
 
@@ -46,7 +47,7 @@ func TestGrantsOpenAsTheyWereSigned(t *testing.T) {
 	private, public := keyOf(1)
 	_, other := keyOf(2)
 	denying := sample()
-	denying.Mode, denying.ServeBound, denying.Attested = events.ModeDeny, 0, 0
+	denying.Mode, denying.ServeBound, denying.Attested, denying.Rebuild = events.ModeDeny, 0, 0, false
 	for _, g := range []head.Grant{sample(), denying} {
 		signed := g.Sign(private)
 		assert.Len(t, signed, head.SignedBytes)

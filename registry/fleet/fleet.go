@@ -46,6 +46,8 @@ type seat struct {
 	torn          bool        // two machines are this instance
 	forked        bool        // it has another log than ours
 	leaving       bool        // the log is about to say that it left
+
+	rebuilding bool // it was given leave to begin a new index, and has not caught up since
 }
 
 // Why no grant is given.
@@ -110,11 +112,12 @@ func (f *Fleet) Grant(r *head.Renewal, ticket head.Ticket, now time.Duration) (h
 	s.shown, s.issued = r.Ticket, ticket
 	s.granted = now
 	s.grants++
+	s.rebuilding = f.mayRebuild(r.Instance, s, now)
 	m := f.charter.Members[r.Instance]
 	return head.Grant{
 		Head: f.End(), Root: f.root, Term: f.term.Number, Instance: r.Instance, Nonce: r.Nonce, Ticket: ticket,
 		Lease: f.charter.Lease.Length, Mode: m.Mode, ServeBound: time.Duration(m.ServeBound) * time.Millisecond,
-		AckEvery: f.ackEvery(),
+		AckEvery: f.ackEvery(), Rebuild: s.rebuilding && r.WantsToRebuild,
 	}, nil
 }
 

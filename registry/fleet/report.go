@@ -21,13 +21,16 @@ type Report struct {
 	LeaseLeft time.Duration // of its last grant; 0 when that is over
 	Torn      bool          // two machines are this instance
 	Forked    bool          // it has applied another log than ours
+	Diverged  bool          // its index proved wrong, or holds something else than those of others at the same Seq
 }
 
 // Report tells of every member, by PoP, verifier and instance.
 func (f *Fleet) Report(now time.Duration) []Report {
 	all := make([]Report, 0, len(f.seats))
+	diverging := f.diverging()
 	for id, s := range f.seats {
-		r := Report{Member: f.charter.Members[id], Heard: s.heard, Acked: s.acked, Torn: s.torn, Forked: s.forked}
+		r := Report{Member: f.charter.Members[id], Heard: s.heard, Acked: s.acked, Torn: s.torn, Forked: s.forked,
+			Diverged: diverging[id] || s.said.WantsToRebuild}
 		if s.heard {
 			r.Said, r.Ago = s.said, now-s.heardAt
 			r.LeaseLeft = max(0, f.charter.Lease.Length-(now-s.granted))

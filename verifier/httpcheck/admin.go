@@ -39,7 +39,8 @@ func writeReadiness(w http.ResponseWriter, s verifier.Status) {
 	body, err := json.Marshal(struct {
 		verifier.Status
 		StalenessMs int64 `json:"staleness_ms"`
-	}{s, s.Staleness.Milliseconds()})
+		LeaseLeftMs int64 `json:"lease_left_ms"`
+	}{s, s.Staleness.Milliseconds(), s.LeaseLeft.Milliseconds()})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -62,6 +63,8 @@ var debugPage = template.Must(template.New("debug").Parse(`<!doctype html>
 <tr><th align="left">applied Seq<td>{{.Position.Seq}}
 <tr><th align="left">newest head known<td>{{.Newest}}
 <tr><th align="left">staleness<td>{{.Staleness}}
+<tr><th align="left">lease left<td>{{.LeaseLeft}}
+<tr><th align="left">instance<td>{{.Instance}}
 <tr><th align="left">chain hash<td>{{.Position.Chain}}
 <tr><th align="left">incarnation<td>{{.Charter.Incarnation}}
 <tr><th align="left">term<td>{{.Charter.Term}} ({{.Charter.Registry}})

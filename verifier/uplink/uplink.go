@@ -7,6 +7,7 @@ package uplink
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -38,7 +39,13 @@ func (u *Uplink) Renew(ctx context.Context, r head.Renewal) ([]byte, error) {
 
 // Goodbye keeps the contract of verifier.Uplink.
 func (u *Uplink) Goodbye(ctx context.Context, g head.Goodbye) error {
+	if !u.nc.IsConnected() { // what is sent now might arrive later
+		return verifier.ErrUnsent
+	}
 	_, err := u.ask(ctx, head.Call{Goodbye: &g})
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = fmt.Errorf("%w: %w", verifier.ErrUnsent, err)
+	}
 	return err
 }
 

@@ -46,6 +46,11 @@ func (r *Registry) Keys() []events.PublicKey {
 
 // Renew grants the newest commit there is.
 func (r *Registry) Renew(ctx context.Context, ask head.Renewal) ([]byte, error) {
+	return r.RenewAs(ctx, ask, func(*head.Grant) {})
+}
+
+// RenewAs grants something else.
+func (r *Registry) RenewAs(ctx context.Context, ask head.Renewal, change func(*head.Grant)) ([]byte, error) {
 	last, err := r.log.Last(ctx)
 	if err != nil {
 		return nil, err
@@ -65,6 +70,7 @@ func (r *Registry) Renew(ctx context.Context, ask head.Renewal) ([]byte, error) 
 	if join := r.joins[ask.Instance]; join.Mode == events.ModeServe {
 		g.Mode, g.ServeBound = join.Mode, time.Duration(join.ServeBound)*time.Millisecond
 	}
+	change(&g)
 	return g.Sign(r.key), nil
 }
 
