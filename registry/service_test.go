@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,6 +65,8 @@ type hub struct {
 	office  *office
 	clock   *clock.Manual
 	heard   chan registry.Event
+	opts    registry.Options
+	ended   chan error // what Run returned
 	stop    func()
 }
 
@@ -98,15 +101,24 @@ func openHub(t *testing.T, w world, dir string) *hub {
 	t.Helper()
 	cat, err := catalog.Open(dir, catalog.Options{})
 	require.NoError(t, err)
+	heads, err := registry.OpenHeadFile(filepath.Join(dir, "signed-head"))
+	require.NoError(t, err)
 	var once sync.Once
 	h := &hub{
 		log: w.log, hooks: &hooked{Memory: w.log}, catalog: cat, office: &office{lease: longLease}, clock: w.clock,
 		heard: make(chan registry.Event, 1<<16),
-		stop:  func() { once.Do(func() { require.NoError(t, cat.Close()) }) },
+		stop: func() {
+			once.Do(func() {
+				require.NoError(t, cat.Close())
+				require.NoError(t, heads.Close())
+			})
+		},
 	}
-	h.Service = registry.NewService(h.hooks, cat, h.office, registry.Options{
+	h.opts = registry.Options{
 		Name: "hub", Clock: creeping{w}, Observe: func(e registry.Event) { h.heard <- e },
-	})
+		SigningKey: eventlogtest.SigningKey, Heads: heads,
+	}
+	h.Service = registry.NewService(h.hooks, cat, h.office, h.opts)
 	t.Cleanup(func() { h.stop() })
 	return h
 }
@@ -115,8 +127,12 @@ func startHub(t *testing.T, w world, dir string) *hub {
 	t.Helper()
 	h := openHub(t, w, dir)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- h.Run(ctx) }()
+	done := make(chan struct{})
+	h.ended = make(chan error, 1)
+	go func() {
+		defer close(done)
+		h.ended <- h.Run(ctx)
+	}()
 	closeCatalog := h.stop
 	var once sync.Once
 	h.stop = func() {

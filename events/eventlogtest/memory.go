@@ -2,6 +2,7 @@ package eventlogtest
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,6 +11,9 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/eventlog"
 )
+
+// SigningKey is the private half of the key that every Memory names as its own.
+var SigningKey = ed25519.NewKeyFromSeed([]byte("a log in memory has no secrets !"))
 
 // Memory is a log in memory that keeps the contract of eventlog.Log. Its methods may be called concurrently.
 type Memory struct {
@@ -239,7 +243,8 @@ func (m *Memory) wake() {
 // recreate throws the log away and opens a new one.
 func (m *Memory) recreate() {
 	c := &events.Commit{Schema: events.Schema, Incarnation: events.NewID(), First: 1, Time: events.InstantOf(m.Clock())}
-	err := c.Add(events.Event{Fact: &events.LogOpened{Incarnation: c.Incarnation}, Admin: events.Admin{Actor: "tester"}.Plain()})
+	opened := &events.LogOpened{Incarnation: c.Incarnation, SigningKey: events.PublicKey(SigningKey[ed25519.SeedSize:])}
+	err := c.Add(events.Event{Fact: opened, Admin: events.Admin{Actor: "tester"}.Plain()})
 	body, encodeErr := c.Encode()
 	if err = errors.Join(err, encodeErr); err != nil {
 		panic(err) // one small event always fits

@@ -62,8 +62,8 @@ func (f *Fleet) Await(seq events.Seq) *Wait {
 	if w == nil {
 		w = &Wait{seq: at.seq, since: f.since(at.seq), missing: map[events.InstanceID]bool{}, done: make(chan struct{})}
 		for id := range f.charter.Members {
-			if f.needs(id, at.seq) && f.seats[id].acked < at.seq {
-				w.missing[id] = true
+			if f.needs(id, at.seq) {
+				w.expect(id, f.seats[id])
 			}
 		}
 		f.waits[at.seq] = w
@@ -71,6 +71,16 @@ func (f *Fleet) Await(seq events.Seq) *Wait {
 	}
 	w.waiters++
 	return w
+}
+
+// expect waits for the member, unless it was quicker than whoever waits.
+func (w *Wait) expect(id events.InstanceID, s *seat) {
+	switch {
+	case s.acked < w.seq:
+		w.missing[id] = true
+	case s.ackedAt-w.since > w.took || w.slowest.IsZero() && s.ackedAt >= w.since:
+		w.slowest, w.took = id, s.ackedAt-w.since
+	}
 }
 
 // Forget ends what Await began.
