@@ -19,7 +19,7 @@ Keyfleet is ready. Create a key, show it to a model, revoke it:
   {{.Export}}{{end}}
   KEY=$({{.Binary}} keys create my-first-key --deployment {{.Model}})
   curl -sS {{.File.Gateway}}/{{.Model}}/v1/chat/completions -H "x-api-key: $KEY" -d '{"messages":[{"role":"user","content":"Hello, edge!"}]}'
-  {{.Binary}} keys delete my-first-key
+  {{.Binary}} keys delete my-first-key --wait confirmed
 
 The second command once more is then answered 401. All addresses are in {{.Path}}; Ctrl-C stops.
 `))

@@ -132,7 +132,7 @@ replies with its Seq.
 Exit status: 0 confirmed, or fenced: no check that begins now is answered from before; 3 not yet.`,
 		Args: cobra.ExactArgs(1),
 	}
-	cmd.Flags().DurationVar(&wait, "wait-timeout", 0, "how long to wait for the fleet")
+	cmd.Flags().DurationVar(&wait, "wait-timeout", 2*time.Second, "how long to wait for the fleet: what nobody waited for is acknowledged within a moment")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		seq, err := strconv.ParseUint(args[0], 10, 64)
 		if err != nil || seq == 0 {
