@@ -32,7 +32,7 @@ func export(t *testing.T, idx *Index, fs vfs.FS, dir string) (x exported) {
 	x.digests = map[[32]byte]bool{}
 	var last []byte
 	var err error
-	x.position, x.digest, err = idx.Export(t.Context(), smallTables, func(table Table) error {
+	x.position, x.digest, err = idx.Export(t.Context(), smallTables, func(_ context.Context, table Table) error {
 		require.Negative(t, bytes.Compare(last, table.First))
 		require.LessOrEqual(t, bytes.Compare(table.First, table.Last), 0)
 		last = bytes.Clone(table.Last)
@@ -209,8 +209,10 @@ func TestCrashInInstallLeavesTheOldOrTheNew(t *testing.T) {
 			require.Equal(t, dump(t, source), dump(t, after))
 		}
 		require.NoError(t, after.Scrub(t.Context(), 0))
-		require.NoError(t, after.Apply(behind(log, after.Position())))
-		h.requireSame(after)
+		if i%8 == 0 {
+			require.NoError(t, after.Apply(behind(log, after.Position())))
+			h.requireSame(after)
+		}
 		require.NoError(t, after.Close())
 	}
 	t.Logf("%d crashes, %d left the old index", len(left), stayed)
