@@ -43,17 +43,33 @@ type IndexScrubbed struct{ Took time.Duration }
 // IndexRebuilding: the index proved wrong, and is begun anew from the log.
 type IndexRebuilding struct{ Why error }
 
+// SnapshotFetching: a snapshot is on its way, in bytes.
+type SnapshotFetching struct{ Done, Total int64 }
+
+// SnapshotInstalled: the index goes on from a snapshot.
+type SnapshotInstalled struct {
+	Seq   events.Seq
+	Bytes int64
+	Took  time.Duration
+}
+
+// SnapshotFailed: there is a snapshot, or may be one, that could not be used. The log is read instead.
+type SnapshotFailed struct{ Err error }
+
 // CheckBroken: the index could not be read.
 type CheckBroken struct{ Err error }
 
-func (CaughtUp) level() slog.Level         { return slog.LevelInfo }
-func (ApplyStalled) level() slog.Level     { return slog.LevelWarn }
-func (LeaseLapsed) level() slog.Level      { return slog.LevelError }
-func (IndexQuarantined) level() slog.Level { return slog.LevelError }
-func (CheckBroken) level() slog.Level      { return slog.LevelError }
-func (BegunAnew) level() slog.Level        { return slog.LevelWarn }
-func (IndexScrubbed) level() slog.Level    { return slog.LevelDebug }
-func (IndexRebuilding) level() slog.Level  { return slog.LevelWarn }
+func (CaughtUp) level() slog.Level          { return slog.LevelInfo }
+func (ApplyStalled) level() slog.Level      { return slog.LevelWarn }
+func (LeaseLapsed) level() slog.Level       { return slog.LevelError }
+func (IndexQuarantined) level() slog.Level  { return slog.LevelError }
+func (CheckBroken) level() slog.Level       { return slog.LevelError }
+func (BegunAnew) level() slog.Level         { return slog.LevelWarn }
+func (IndexScrubbed) level() slog.Level     { return slog.LevelDebug }
+func (IndexRebuilding) level() slog.Level   { return slog.LevelWarn }
+func (SnapshotFetching) level() slog.Level  { return slog.LevelInfo }
+func (SnapshotInstalled) level() slog.Level { return slog.LevelInfo }
+func (SnapshotFailed) level() slog.Level    { return slog.LevelWarn }
 
 // level is that of a warning once a minute at the usual pace, so that an outage does not fill the log.
 func (e RenewalFailed) level() slog.Level {
@@ -84,6 +100,12 @@ func logTo(log *slog.Logger) func(Event) {
 			say("verifier's index was read whole, and is right", "took", e.Took)
 		case IndexRebuilding:
 			say("verifier begins a new index", "why", e.Why)
+		case SnapshotFetching:
+			say("fetching a snapshot", "done_bytes", e.Done, "total_bytes", e.Total)
+		case SnapshotInstalled:
+			say("snapshot installed: the log is followed from there", "seq", e.Seq, "bytes", e.Bytes, "took", e.Took)
+		case SnapshotFailed:
+			say("no snapshot could be used: the log is read instead", "error", e.Err)
 		case CheckBroken:
 			say("a check could not be answered", "error", e.Err)
 		}

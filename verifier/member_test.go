@@ -67,6 +67,7 @@ func TestARestartAfterAKillGoesOnAsTheSameInstance(t *testing.T) {
 	w.clock.Advance(usable - 5*time.Minute)
 	w.requireReason(projections.NotFresh, k.secret, "echo") // the lease counts from when it was asked for, in the run before
 
+	until[LeaseLapsed](w)
 	w.down.Store(false)
 	until[CaughtUp](w)
 	renewals, _, _ := w.hub.Heard()

@@ -17,6 +17,7 @@ import (
 	"github.com/keyfleet/keyfleet/events/head"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/keyindex"
+	"github.com/keyfleet/keyfleet/projections/snapshot"
 )
 
 // Options of a verifier. Of those that Run does not need, the zero value is fit for production.
@@ -29,6 +30,8 @@ type Options struct {
 	PoP     string             // the site where it runs, for people
 	Version string             // of the binary, for people
 	RunDir  string             // on tmpfs: a restart goes on as the same instance by it; default: no restart does
+
+	Snapshots snapshot.Objects // to begin from instead of the log's beginning; default: none
 
 	ServeFor      time.Duration // how long past its lease it answers, marked stale; default 0: not at all
 	RenewEvery    time.Duration // between renewals, give or take a tenth; default 1 s
@@ -71,6 +74,7 @@ func (o *Options) ensureDefaults() {
 // Verifier is safe for concurrent use. It answers nothing but 503 until Run has caught up.
 type Verifier struct {
 	opts      Options
+	dir       string
 	idx       *keyindex.Index
 	listeners []func(Event)
 	metrics   *metrics
@@ -98,7 +102,7 @@ type Verifier struct {
 // Open opens the index in dir/keyindex, or begins an empty one. Nothing is answered before Run.
 func Open(dir string, opts Options) (*Verifier, error) {
 	opts.ensureDefaults()
-	v := &Verifier{opts: opts, told: Starting, opened: make(chan struct{}, 1), unsaid: make(chan struct{}, 1)}
+	v := &Verifier{opts: opts, dir: dir, told: Starting, opened: make(chan struct{}, 1), unsaid: make(chan struct{}, 1)}
 	v.listeners = append(v.listeners, logTo(opts.Log), v.tally.hear)
 	if opts.Listen != nil {
 		v.listeners = append(v.listeners, opts.Listen)
@@ -182,6 +186,7 @@ func (v *Verifier) Close() error {
 
 func (v *Verifier) follow(ctx context.Context) {
 	for {
+		v.installSnapshot(ctx)
 		reading, restart := context.WithCancel(ctx)
 		v.mu.Lock()
 		v.restart = restart

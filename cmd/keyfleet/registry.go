@@ -179,6 +179,9 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 	if err := r.metrics.Register(newFleetMetrics(r.service)); err != nil {
 		return err
 	}
+	if err := r.startSnapshots(ctx, stop, log); err != nil {
+		return err
+	}
 	r.run(stop)
 	api, err := natsapi.Serve(r.nc, r.service, semanticVersion())
 	if err != nil {

@@ -184,8 +184,13 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 	if err != nil {
 		return err
 	}
+	objects, err := eventlog.ReadSnapshots(v.nc)
+	if err != nil {
+		return err
+	}
 	v.verifier, err = verifier.Open(v.data, verifier.Options{
-		Source: log, Uplink: hub, LogKeys: v.keys, Name: v.name, PoP: v.pop, Version: version, RunDir: run, ServeFor: v.serveBound(),
+		Snapshots: objects,
+		Source:    log, Uplink: hub, LogKeys: v.keys, Name: v.name, PoP: v.pop, Version: version, RunDir: run, ServeFor: v.serveBound(),
 		Listen: v.hear, Log: stop.log, Metrics: v.metrics,
 	})
 	if err != nil {

@@ -63,7 +63,7 @@ func BenchmarkColdStart(b *testing.B) {
 				for b.Loop() {
 					m, err := Build(b.Context(), idx, objects, signer)
 					require.NoError(b, err)
-					b.ReportMetric(float64(m.size())/(1<<20), "MiB")
+					b.ReportMetric(float64(m.Size())/(1<<20), "MiB")
 					b.ReportMetric(float64(len(m.Tables)), "tables")
 				}
 			})

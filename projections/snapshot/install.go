@@ -34,11 +34,11 @@ const mostTried = 16
 // be tried again after any error; what was fetched is kept. Errors wrap ErrNone, ErrCorrupt, an error of keyindex, or are
 // those of the objects or the disk.
 func Install(ctx context.Context, idx *keyindex.Index, objects Objects, o Options) (Manifest, error) {
-	m, err := newest(ctx, objects, idx.Position(), o.Pinned)
+	m, err := Newest(ctx, objects, idx.Position(), o.Pinned...)
 	if err != nil {
 		return Manifest{}, err
 	}
-	f := fetch{objects: objects, dir: o.Staging, progress: o.Progress, total: m.size()}
+	f := fetch{objects: objects, dir: o.Staging, progress: o.Progress, total: m.Size()}
 	tables, err := f.all(ctx, m.Tables)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("fetch the snapshot at Seq %d: %w", m.Position.Seq, err)
@@ -49,8 +49,9 @@ func Install(ctx context.Context, idx *keyindex.Index, objects Objects, o Option
 	return m, os.RemoveAll(o.Staging)
 }
 
-// newest gives the newest manifest that is sound and fits.
-func newest(ctx context.Context, objects Objects, have events.Position, pinned []events.PublicKey) (Manifest, error) {
+// Newest gives the newest manifest that is sound and that an index at have could go on from. An error wraps ErrNone, or is
+// one of the objects.
+func Newest(ctx context.Context, objects Objects, have events.Position, pinned ...events.PublicKey) (Manifest, error) {
 	names, err := objects.List(ctx)
 	if err != nil {
 		return Manifest{}, err

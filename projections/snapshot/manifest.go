@@ -40,8 +40,8 @@ type Table struct {
 	Last   []byte        `json:"last"`
 }
 
-// size is what has to be fetched for all of it.
-func (m *Manifest) size() (total int64) {
+// Size is what has to be fetched for all of it.
+func (m *Manifest) Size() (total int64) {
 	for i := range m.Tables {
 		total += m.Tables[i].Size
 	}

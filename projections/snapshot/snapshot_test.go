@@ -186,7 +186,7 @@ func TestInstalledIsReplayed(t *testing.T) {
 	m, err := Install(t.Context(), fresh, objects, o)
 	require.NoError(t, err)
 	require.Equal(t, built, m)
-	require.Equal(t, m.size(), total)
+	require.Equal(t, m.Size(), total)
 	require.Equal(t, total, done)
 	require.NoDirExists(t, o.Staging)
 	requireSame(t, idx, fresh)

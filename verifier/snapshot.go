@@ -1,0 +1,52 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"time"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections/snapshot"
+)
+
+// worthInstalling is by how many events a snapshot has to be ahead of the index: fewer are replayed as quickly.
+const worthInstalling events.Seq = 20_000
+
+// installSnapshot puts a snapshot in the place of an index that is far behind. Whatever comes of it, the log is followed from where the
+// index is then, and the gate is the same.
+func (v *Verifier) installSnapshot(ctx context.Context) {
+	if v.opts.Snapshots == nil || v.gate.Load().quarantined != nil {
+		return
+	}
+	have := v.idx.Position()
+	newest, err := snapshot.Newest(ctx, v.opts.Snapshots, have, v.opts.LogKeys...)
+	switch {
+	case errors.Is(err, snapshot.ErrNone) || err == nil && newest.Position.Seq-have.Seq < worthInstalling:
+		return
+	case err != nil:
+		v.tell(SnapshotFailed{Err: err})
+		return
+	}
+	began := v.opts.Clock.Elapsed()
+	installed, err := snapshot.Install(ctx, v.idx, v.opts.Snapshots, snapshot.Options{
+		Pinned: v.opts.LogKeys, Staging: filepath.Join(v.dir, "snapshot"), Progress: v.tellProgress(),
+	})
+	if err != nil {
+		v.tell(SnapshotFailed{Err: err})
+		return
+	}
+	v.change(v.goOn)
+	v.tell(SnapshotInstalled{Seq: installed.Position.Seq, Bytes: installed.Size(), Took: v.opts.Clock.Elapsed() - began})
+}
+
+// tellProgress tells how far a fetch has come, once a second.
+func (v *Verifier) tellProgress() func(done, total int64) {
+	var last time.Duration
+	return func(done, total int64) {
+		if now := v.opts.Clock.Elapsed(); now-last >= time.Second || done == total {
+			last = now
+			v.tell(SnapshotFetching{Done: done, Total: total})
+		}
+	}
+}
