@@ -41,8 +41,8 @@ func (d drawer) Delete(_ context.Context, name string) error {
 	return os.Remove(filepath.Join(string(d), name))
 }
 
-// BenchmarkColdStart sets a snapshot's way beside the log's: run it with -benchtime=1x. KEYFLEET_BENCH_10M adds 10 million keys, and
-// takes some minutes.
+// BenchmarkColdStart sets a snapshot's way beside the log's: run it with -benchtime=1x. KEYFLEET_BENCH_10M adds
+// 10 million keys, and takes some minutes.
 func BenchmarkColdStart(b *testing.B) {
 	sizes := []int{1_000_000}
 	if os.Getenv("KEYFLEET_BENCH_10M") != "" {
@@ -59,6 +59,11 @@ func BenchmarkColdStart(b *testing.B) {
 				}
 			})
 			idx := openIndex(b, dir)
+			b.Run("scrub", func(b *testing.B) {
+				for b.Loop() {
+					require.NoError(b, idx.Scrub(b.Context(), 0))
+				}
+			})
 			b.Run("build", func(b *testing.B) {
 				for b.Loop() {
 					m, err := Build(b.Context(), idx, objects, signer)

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,6 +41,22 @@ func TestManifestComesBackAsItWas(t *testing.T) {
 			require.ErrorIs(t, err, ErrNotSigned)
 		}
 	}
+}
+
+// What is on the shelf must be read by later builds: another form needs another tag.
+func TestManifestHasThisForm(t *testing.T) {
+	m := sample()
+	m.Tables = m.Tables[:1]
+	signed, err := m.sign(signer)
+	require.NoError(t, err)
+	lines := strings.SplitN(string(signed), "\n", 3)
+	require.Equal(t, "keyfleet snapshot 1", lines[0])
+	require.Len(t, lines[1], 128)
+	zeros := strings.Repeat("0", 62)
+	require.JSONEq(t, `{"position":{"incarnation":"inc_04000000000000000000000000","seq":7,"chain":"00`+zeros+`",
+		"term":2,"time":"2023-11-14T22:13:20Z","stream_seq":5},"digest_version":1,"digest":"03`+zeros+`",
+		"tables":[{"digest":"04`+zeros+`","size":5,"first":"YQ==","last":"Yw=="}]}`, lines[2])
+	require.Equal(t, "manifest-0001700000000000-00000000000000000007", m.name())
 }
 
 func TestManifestIsStrict(t *testing.T) {

@@ -375,6 +375,7 @@ func TestBuildAndPruneMayStopAnywhere(t *testing.T) {
 			require.ErrorIs(t, err, errCut)
 		}
 		objects.cutAfter(0)
+		requireWhole(t, objects)
 		fresh := openIndex(t, t.TempDir())
 		m, err := Install(t.Context(), fresh, objects, options(t))
 		require.NoError(t, err)
@@ -383,6 +384,20 @@ func TestBuildAndPruneMayStopAnywhere(t *testing.T) {
 			require.Len(t, objects.objects, 1+len(m.Tables), "nothing is left of the snapshot before")
 		}
 	}
+}
+
+// requireWhole wants every table that a manifest names, and gives their names.
+func requireWhole(t testing.TB, objects *shelf) []string {
+	named := map[string]bool{}
+	for _, name := range manifestNames(slices.Collect(maps.Keys(objects.objects))) {
+		m, err := readManifest(t.Context(), objects, name, []events.PublicKey{public})
+		require.NoError(t, err)
+		for i := range m.Tables {
+			require.Contains(t, objects.objects, m.Tables[i].name())
+			named[m.Tables[i].name()] = true
+		}
+	}
+	return slices.Collect(maps.Keys(named))
 }
 
 func TestPruneKeepsTheNewest(t *testing.T) {
@@ -398,15 +413,7 @@ func TestPruneKeepsTheNewest(t *testing.T) {
 	left := slices.Collect(maps.Keys(objects.objects))
 	require.Len(t, manifestNames(left), 2)
 	require.Contains(t, left, "readme")
-	needed := map[string]bool{}
-	for _, name := range manifestNames(left) {
-		m, err := readManifest(t.Context(), objects, name, []events.PublicKey{public})
-		require.NoError(t, err)
-		for i := range m.Tables {
-			needed[m.Tables[i].name()] = true
-		}
-	}
-	require.ElementsMatch(t, slices.Collect(maps.Keys(needed)), tableNames(left))
+	require.ElementsMatch(t, requireWhole(t, objects), tableNames(left))
 
 	before := len(objects.objects)
 	_, stranger := key(2)
