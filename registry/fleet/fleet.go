@@ -35,6 +35,7 @@ type longer struct{ lease, until time.Duration }
 type seat struct {
 	acked   events.Seq
 	ackedAt time.Duration
+	early   head.Ack // of what is not known to be durable here: a verifier may hear of a commit before its writer does
 
 	heard   bool
 	heardAt time.Duration
@@ -72,6 +73,7 @@ func Open(t Term, charter *projections.Charter, end head.Head, root [32]byte) *F
 func (f *Fleet) Durable(charter *projections.Charter, end head.Head, root [32]byte, now time.Duration) {
 	f.ends.add(end, now)
 	f.root = root
+	f.countEarly(now)
 	if charter.ChangedAt == f.charter.ChangedAt {
 		return
 	}
@@ -88,6 +90,15 @@ func (f *Fleet) Durable(charter *projections.Charter, end head.Head, root [32]by
 		if _, stays := charter.Members[id]; !stays {
 			delete(f.seats, id)
 			f.excuse(id)
+		}
+	}
+}
+
+// countEarly counts the acknowledgements that came before what they are of.
+func (f *Fleet) countEarly(now time.Duration) {
+	for _, s := range f.seats {
+		if s.early.Seq > s.acked {
+			f.Ack(s.early, now)
 		}
 	}
 }
@@ -143,7 +154,9 @@ func (f *Fleet) Ack(a head.Ack, now time.Duration) {
 		f.confirm(a.Instance, a.Seq, now)
 	case Other:
 		s.forked = true
-	case Older, Ahead:
+	case Ahead:
+		s.early = a
+	case Older:
 	}
 }
 
