@@ -56,6 +56,9 @@ func (s *recordSum) subtract(key, value []byte) {
 
 // record is the sum of one record. The lengths keep key and value apart.
 func (s *recordSum) record(key, value []byte) recordSum {
+	if s.scratch == nil {
+		s.scratch = make([]byte, 0, 512) // of most keys
+	}
 	b := binary.AppendUvarint(s.scratch[:0], uint64(len(key)))
 	b = append(b, key...)
 	b = binary.AppendUvarint(b, uint64(len(value)))

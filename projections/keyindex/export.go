@@ -22,10 +22,14 @@ type Table struct {
 }
 
 // Export gives everything that is stored, as it stands between two Applies, in tables of about tableBytes, and the
-// position and digest that go with them. emit must not keep a table, and its ctx ends with Export's. Equal content makes equal tables, in one build of the
-// program, and where a table ends depends on the records around: an export after few changes has most tables in common
-// with the one before, unless the changes are spread over all of them. Close, Reset and Install end it.
-func (idx *Index) Export(ctx context.Context, tableBytes int, emit func(context.Context, Table) error) (events.Position, events.Digest, error) {
+// position and digest that go with them. emit must not keep a table, and its ctx ends with Export's. Close, Reset and
+// Install end it.
+//
+// Equal content makes equal tables, in one build of the program. Where a table ends depends on the records around it
+// alone: after few changes, most tables are as they were, unless the changes are spread over all of them.
+func (idx *Index) Export(
+	ctx context.Context, tableBytes int, emit func(context.Context, Table) error,
+) (events.Position, events.Digest, error) {
 	var at *view
 	err := idx.readLong(ctx, func(ctx context.Context, snapshot pebble.Reader, shown *view) error {
 		at = shown

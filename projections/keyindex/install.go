@@ -20,10 +20,12 @@ var (
 	ErrTables = errors.New("the tables do not make the index that they are said to make")
 )
 
-// Install puts what the tables hold in the place of everything stored, if it comes to the digest and the index is not as
-// new as position already. The tables are files on the disk of the index, durable, and are not needed afterwards. It goes on beside
-// readers; they see the old index or the new one. Who follows the log into the index has to stop before, and to go on
-// from the new Position. A crash leaves the old index or the new one. An error leaves the old one, or a closed index.
+// Install puts what the tables hold in the place of everything stored, if it comes to the digest and the index is
+// not as new as position already. The tables are durable files on the disk of the index; they are left where they are.
+//
+// Readers go on, and see the old index or the new one. Whoever follows the log into the index has to stop before,
+// and to go on from the new Position: what was read for the old one would look like a fork. A crash leaves the old
+// index or the new one. An error leaves the old one, or a closed index.
 func (idx *Index) Install(ctx context.Context, tables []string, position events.Position, digest events.Digest) error {
 	idx.installing.Lock()
 	defer idx.installing.Unlock()

@@ -38,7 +38,8 @@ const stretch = 1 << 20
 // span is a range of the store's keys: from included, to excluded, each open if nil.
 type span struct{ from, to []byte }
 
-// eachRecord shows visit every record of the span but the position's, in the order of their keys. Key and value are not to be kept.
+// eachRecord shows visit every record of the span but the position's, in the order of their keys. Key and value are
+// not to be kept.
 func eachRecord(ctx context.Context, r pebble.Reader, s span, pace *pace, visit func(key, value []byte) error) error {
 	for {
 		next, read, err := visitStretch(r, s, visit)

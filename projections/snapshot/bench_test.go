@@ -100,10 +100,10 @@ func replay(b *testing.B, dir string, size int) {
 func install(b *testing.B, objects Objects) {
 	b.StopTimer()
 	dir := b.TempDir()
-	fresh, err := keyindex.Open(filepath.Join(dir, "index"), keyindex.Options{})
+	fresh, err := keyindex.Open(dir, keyindex.Options{})
 	require.NoError(b, err)
 	b.StartTimer()
-	_, err = Install(b.Context(), fresh, objects, Options{Pinned: []events.PublicKey{public}, Staging: filepath.Join(dir, "staging")})
+	_, err = Install(b.Context(), fresh, objects, options(b))
 	require.NoError(b, err)
 	b.StopTimer()
 	require.NoError(b, fresh.Close())
