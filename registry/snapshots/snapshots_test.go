@@ -30,7 +30,7 @@ type hub struct {
 	active atomic.Bool
 }
 
-func start(t *testing.T) *hub {
+func start(t *testing.T, every events.Seq) *hub {
 	server := eventlogtest.StartServer(t)
 	store, err := eventlog.KeepSnapshots(t.Context(), server.Connect(), 1)
 	require.NoError(t, err)
@@ -43,7 +43,7 @@ func start(t *testing.T) *hub {
 	require.NoError(t, err)
 	keeper := snapshots.New(snapshots.Options{
 		Source: h.log, Index: index, Objects: store, Key: eventlogtest.SigningKey, Active: h.active.Load,
-		Every: 20_000, Look: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Every: every, Look: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -69,18 +69,18 @@ func (h *hub) newest() (snapshot.Manifest, error) {
 }
 
 func TestSnapshotsAreMadeAsTheLogGrows(t *testing.T) {
-	h := start(t)
-	h.grow(19)
+	h := start(t, 2_000)
+	h.grow(1)
 	h.active.Store(false)
-	h.grow(10)
+	h.grow(2)
 	require.Never(t, func() bool { _, err := h.newest(); return err == nil }, 50*time.Millisecond, 5*time.Millisecond, "a standby makes none")
 	h.active.Store(true)
 	for range 3 {
-		h.grow(21)
+		h.grow(3)
 		end := h.last.Seq
 		require.Eventually(t, func() bool {
 			m, err := h.newest()
-			return err == nil && end-m.Position.Seq < 20_000
+			return err == nil && end-m.Position.Seq < 2_000
 		}, 60*time.Second, 10*time.Millisecond)
 	}
 	require.Eventually(t, func() bool {
@@ -96,8 +96,8 @@ func TestSnapshotsAreMadeAsTheLogGrows(t *testing.T) {
 }
 
 func TestANewVerifierBeginsFromTheSnapshot(t *testing.T) {
-	h := start(t)
-	h.grow(30)
+	h := start(t, 20_000)
+	h.grow(22)
 	require.Eventually(t, func() bool { _, err := h.newest(); return err == nil }, 60*time.Second, 10*time.Millisecond)
 	h.grow(1)
 	registry := verifiertest.New(h.log)
