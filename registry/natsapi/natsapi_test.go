@@ -2,6 +2,7 @@ package natsapi_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/eventlog"
 	"github.com/keyfleet/keyfleet/events/eventlogtest"
 	"github.com/keyfleet/keyfleet/projections/catalog"
@@ -32,7 +34,9 @@ type hub struct {
 
 func startServer(t testing.TB) *eventlogtest.Server {
 	server := eventlogtest.StartServer(t)
-	_, err := eventlog.Init(t.Context(), server.Connect(), eventlog.InitOptions{Actor: "test"})
+	_, err := eventlog.Init(t.Context(), server.Connect(), eventlog.InitOptions{
+		Actor: "test", SigningKey: events.PublicKey(eventlogtest.SigningKey[ed25519.SeedSize:]),
+	})
 	require.NoError(t, err)
 	return server
 }
@@ -46,7 +50,7 @@ func startHub(t testing.TB, server *eventlogtest.Server, name string) *hub {
 	election, err := natsapi.NewElection(t.Context(), nc, natsapi.ElectionOptions{Name: name})
 	require.NoError(t, err)
 	h := &hub{nc: nc, opened: make(chan registry.TermOpened, 16)}
-	h.svc = registry.NewService(log, cat, election, registry.Options{Name: name, Observe: func(e registry.Event) {
+	h.svc = registry.NewService(log, cat, election, registry.Options{Name: name, SigningKey: eventlogtest.SigningKey, Observe: func(e registry.Event) {
 		if opened, ok := e.(registry.TermOpened); ok {
 			h.opened <- opened
 		}
