@@ -1,6 +1,7 @@
 package keyindex
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -12,7 +13,7 @@ import (
 // change is what entries do to the index, worked out in memory, where later events see earlier ones, and
 // then written in one batch: each record once, however many events touched it.
 type change struct {
-	db      *pebble.DB
+	stored  *pebble.Iterator // of what the index has
 	from    *view
 	next    view
 	charter projections.Charter
@@ -33,13 +34,28 @@ type place struct {
 	owner  events.KeyID     // of the digest after the events so far; zero for nobody
 }
 
-func newChange(db *pebble.DB, from *view) *change {
+func newChange(db *pebble.DB, from *view) (*change, error) {
+	// An iterator asks the filters of the lowest level too, which Get does not: what is not there, and new keys ask
+	// for nothing else, seldom costs the reading of a block.
+	stored, err := db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return nil, err
+	}
 	return &change{
-		db: db, from: from, next: *from, charter: *from.charter,
+		stored: stored, from: from, next: *from, charter: *from.charter,
 		keys:    map[events.KeyID]*keyChange{},
 		places:  map[events.Digest]*place{},
 		touched: map[events.DeploymentID]bool{},
+	}, nil
+}
+
+// at gives a copy of what stands under key; nil for nothing.
+func (c *change) at(key []byte) ([]byte, error) {
+	if !c.stored.SeekPrefixGE(key) || !bytes.Equal(c.stored.Key(), key) {
+		return nil, c.stored.Error()
 	}
+	value, err := c.stored.ValueAndErr()
+	return bytes.Clone(value), err
 }
 
 func (c *change) fold(entry events.Entry) error {
@@ -103,14 +119,14 @@ func (c *change) key(id events.KeyID) (*keyChange, error) {
 		return k, nil
 	}
 	k := &keyChange{}
-	var digest events.Digest
-	found, err := get(c.db, idKey(id), func(value []byte) error {
+	value, err := c.at(idKey(id))
+	if err == nil && value != nil {
 		r := reader{rest: value}
+		var digest events.Digest
 		r.fill(digest[:])
-		return r.end()
-	})
-	if err == nil && found {
-		err = c.fill(k, id, digest)
+		if err = r.end(); err == nil {
+			err = c.fill(k, id, digest)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -173,7 +189,7 @@ func (c *change) place(d events.Digest) (*place, error) {
 		return p, nil
 	}
 	p := &place{}
-	value, err := storedAt(c.db, digestKey(d))
+	value, err := c.at(digestKey(d))
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +212,11 @@ func (c *change) read(p *place, d events.Digest) error {
 		p.key, p.owner = &k, k.ID
 		return nil
 	}
-	current, err := findCurrent(c.db, alias)
+	behind, err := c.at(digestKey(alias))
+	if err != nil || behind == nil {
+		return err
+	}
+	current, _, err := decodeEntryAt(alias, behind)
 	p.owner = current.ID
 	return err
 }

@@ -126,7 +126,7 @@ func (idx *Index) noteDamage(err error) error {
 
 // Apply folds entries in, in one batch: all of it or nothing. It stays in memory until Pebble writes it to
 // disk of its own accord, or until Close: after a crash the log is read again from the Position then found.
-func (idx *Index) Apply(entries []events.Entry) error {
+func (idx *Index) Apply(entries []events.Entry) (err error) {
 	idx.closing.RLock()
 	defer idx.closing.RUnlock()
 	if idx.closed {
@@ -134,7 +134,11 @@ func (idx *Index) Apply(entries []events.Entry) error {
 	}
 	idx.apply.Lock()
 	defer idx.apply.Unlock()
-	c := newChange(idx.db, idx.view.Load())
+	c, err := newChange(idx.db, idx.view.Load())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.stored.Close()) }()
 	for _, entry := range entries {
 		if err := c.fold(entry); err != nil {
 			return idx.noteDamage(err)

@@ -60,17 +60,17 @@ func writeFile(fs vfs.FS, path string, data []byte) error {
 }
 
 // grown is a log of enough for many small tables.
-func grown(t *testing.T) (*history, []events.Entry) {
+func grown(t *testing.T, commits int) (*history, []events.Entry) {
 	h := newHistory(t, newSeed())
 	log := []events.Entry{h.open()}
-	for range 120 {
+	for range commits {
 		log = append(log, h.next(20))
 	}
 	return h, log
 }
 
 func TestInstallIsReplay(t *testing.T) {
-	h, log := grown(t)
+	h, log := grown(t, 120)
 	replayed := openIndex(t, t.TempDir(), small(nil))
 	require.NoError(t, replayed.Apply(log))
 	x := export(t, replayed, vfs.Default, t.TempDir())
@@ -102,7 +102,7 @@ func TestInstallIsReplay(t *testing.T) {
 }
 
 func TestEqualContentMakesEqualTables(t *testing.T) {
-	h, log := grown(t)
+	h, log := grown(t, 120)
 	whole, single := openIndex(t, t.TempDir(), small(nil)), openIndex(t, t.TempDir(), small(nil))
 	require.NoError(t, whole.Apply(log))
 	for i := range log {
@@ -124,7 +124,7 @@ func TestEqualContentMakesEqualTables(t *testing.T) {
 }
 
 func TestInstallRefuses(t *testing.T) {
-	h, log := grown(t)
+	h, log := grown(t, 120)
 	source := openIndex(t, t.TempDir(), small(nil))
 	require.NoError(t, source.Apply(log))
 	x := export(t, source, vfs.Default, t.TempDir())
@@ -181,13 +181,13 @@ func TestInstallRefuses(t *testing.T) {
 }
 
 func TestCrashInInstallLeavesTheOldOrTheNew(t *testing.T) {
-	h, log := grown(t)
+	h, log := grown(t, 50)
 	source := openIndex(t, t.TempDir(), small(nil))
 	require.NoError(t, source.Apply(log))
 	crashes, fs := newCrashes(h)
 	x := export(t, source, fs, "tables")
 	idx := openIndex(t, "idx", small(fs))
-	require.NoError(t, idx.Apply(log[:40]))
+	require.NoError(t, idx.Apply(log[:20]))
 	older := dump(t, idx)
 	require.NoError(t, idx.db.Flush())
 	for _, dir := range []string{"/", "tables"} {
@@ -221,7 +221,7 @@ func TestCrashInInstallLeavesTheOldOrTheNew(t *testing.T) {
 }
 
 func TestInstallHealsADamagedIndex(t *testing.T) {
-	h, log := grown(t)
+	h, log := grown(t, 120)
 	idx := openIndex(t, t.TempDir(), small(nil))
 	require.NoError(t, idx.Apply(log))
 	x := export(t, idx, vfs.Default, t.TempDir())

@@ -1,8 +1,6 @@
 package keyindex
 
 import (
-	"bytes"
-
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -54,7 +52,7 @@ func textOf(d events.Digest) []byte {
 func (c *change) writeDeployments(w *writer) error {
 	for id := range c.touched {
 		key := deploymentKey(id)
-		stored, err := storedAt(c.db, key)
+		stored, err := c.at(key)
 		if err != nil {
 			return err
 		}
@@ -71,7 +69,7 @@ func (c *change) writeCharter(w *writer) error {
 	if !c.charterChanged() {
 		return nil
 	}
-	stored, err := storedAt(c.db, charterKey)
+	stored, err := c.at(charterKey)
 	if err != nil {
 		return err
 	}
@@ -81,15 +79,6 @@ func (c *change) writeCharter(w *writer) error {
 	}
 	w.replace(charterKey, stored, next)
 	return nil
-}
-
-// storedAt gives a copy of what stands under key; nil for nothing.
-func storedAt(db pebble.Reader, key []byte) (value []byte, err error) {
-	_, err = get(db, key, func(found []byte) error {
-		value = bytes.Clone(found)
-		return nil
-	})
-	return value, err
 }
 
 // writer fills a batch and keeps the digest with it. It keeps the first error.
