@@ -19,6 +19,15 @@ func (s *Service) query(ctx context.Context, c *Command) (any, error) {
 	if l == nil {
 		return nil, errStandby
 	}
+	reply, err := s.read(ctx, c)
+	if _, active := s.Active(); !active || s.leading.Load() != l {
+		return nil, errStandby
+	}
+	return reply, err
+}
+
+// read answers from what is folded in.
+func (s *Service) read(ctx context.Context, c *Command) (any, error) {
 	if scans(c.Verb) {
 		select {
 		case s.scans <- struct{}{}:
@@ -33,9 +42,6 @@ func (s *Service) query(ctx context.Context, c *Command) (any, error) {
 	if err := errors.Join(err, r.Close()); err != nil && !errors.As(err, &refusal) {
 		return nil, err
 	}
-	if _, active := s.Active(); !active || s.leading.Load() != l {
-		return nil, errStandby
-	}
 	return reply, err
 }
 
@@ -47,7 +53,7 @@ func scans(v Verb) bool {
 }
 
 func (s *Service) ask(ctx context.Context, r *catalog.Reader, c *Command) (any, error) {
-	now := s.attested.date()
+	now := s.dateNow()
 	switch c.Verb {
 	case KeyGet:
 		k, err := findKey(r, c.Project, c.Request.Key)

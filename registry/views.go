@@ -14,7 +14,8 @@ type KeyView struct {
 	Name            string          `json:"name"`
 	Description     *string         `json:"description"`
 	CreatedAt       events.Instant  `json:"created_at"`
-	ExpiresAt       *events.Instant `json:"expires_at"` // null: never
+	ExpiresAt       *events.Instant `json:"expires_at"`             // null: never
+	ExpiresSoon     bool            `json:"expires_soon,omitempty"` // alive, and not for longer than Soon
 	DeploymentNames []string        `json:"deployment_names"`
 	Hint            string          `json:"hint"`
 	Status          Status          `json:"status"`
@@ -121,6 +122,7 @@ func viewKey(s State, k *projections.Key, now events.Instant) (KeyView, error) {
 	if !k.ExpiresAt.IsNever() {
 		v.ExpiresAt = &k.ExpiresAt
 	}
+	v.ExpiresSoon = v.Status == Active && expiresSoon(k.ExpiresAt, now)
 	if now < k.Grace.Until {
 		v.GraceUntil = &k.Grace.Until
 	}

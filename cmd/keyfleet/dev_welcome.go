@@ -2,14 +2,12 @@ package main
 
 import (
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"text/template"
 
 	"github.com/keyfleet/keyfleet/cmd/keyfleet/echomodel"
-	"github.com/keyfleet/keyfleet/verifier/httpcheck"
 )
 
 // next is what dev prints once it is ready. The README shows the same three commands.
@@ -51,23 +49,4 @@ func quoted(s string) string {
 
 func isAlphanumeric(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-}
-
-// restToCome holds the address of REST and the console until they exist.
-func restToCome() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, `Keyfleet: REST and the web console will be here, and are not yet.
-
-Until then keys are managed with the command line (keyfleet keys --help) or over NATS
-(nats req keyfleet.cmd.demo.dev.key.list '').
-`)
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		httpcheck.SetRequestID(w, r)
-		httpcheck.Complain(w, http.StatusNotFound, "not_found",
-			"REST and the console are not built yet. Manage keys with keyfleet keys, or over NATS.")
-	})
-	return mux
 }

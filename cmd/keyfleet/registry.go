@@ -26,7 +26,7 @@ import (
 func (a *app) registryCommand() *cobra.Command {
 	var server serverFlags
 	var system systemFlags
-	var signing string
+	var signing, rest string
 	cmd := &cobra.Command{
 		Use:   "registry --signing-key FILE",
 		Short: "Run a registry: it decides commands, or stands by for the one that does",
@@ -35,10 +35,14 @@ others take over from it. It refuses to start on NATS servers that do not sync e
 the credentials of the system account.
 
 It grants verifiers their leases, signed with the log's key, and tells of every change how many of them have it. It refuses
-to lead when the log has lost anything that it, or a verifier, has seen signed.`,
+to lead when the log has lost anything that it, or a verifier, has seen signed.
+
+The first registry to lead a new log makes the first admin key, an owner of everything, and writes its secret to
+first-admin-key in its directory: take it from there, and remove the file.`,
 		Args: cobra.NoArgs,
 	}
 	server.addTo(cmd, "./keyfleet-registry")
+	cmd.Flags().StringVar(&rest, "http", "127.0.0.1:8080", "where REST is; put something that speaks TLS before it")
 	cmd.Flags().StringVar(&signing, "signing-key", "", "file with the private half of the log's key, as keyfleet init wrote it (required)")
 	cmd.Flags().StringVar(&system.creds, "system-creds", "", "NATS credentials file of the system account, to ask the servers whether they sync always")
 	cmd.Flags().StringVar(&system.nats, "system-nats", "", "NATS URL for the system account, if it is not --nats")
@@ -51,13 +55,13 @@ to lead when the log has lost anything that it, or a verifier, has seen signed.`
 			return err
 		}
 		return untilSignal(cmd.Context(), newLog(a.err, server.level), func(ctx context.Context, stop *stopping) error {
-			return serveRegistry(ctx, stop, &server, &system, key)
+			return serveRegistry(ctx, stop, &server, &system, rest, key)
 		})
 	}
 	return cmd
 }
 
-func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, system *systemFlags, key ed25519.PrivateKey) error {
+func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, system *systemFlags, rest string, key ed25519.PrivateKey) error {
 	release, err := claimDirectory(server.data)
 	if err != nil {
 		return err
@@ -74,6 +78,11 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 		return err
 	}
 	stop.then("admin address", closing(admin))
+	restAt, err := listen("http", rest)
+	if err != nil {
+		return err
+	}
+	stop.then("REST's address", closing(restAt))
 	nc, err := dial(server.nats, server.creds, "keyfleet registry "+name, stop.log)
 	if err != nil {
 		return err
@@ -94,8 +103,9 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 	if err := r.start(ctx, stop); err != nil {
 		return err
 	}
+	r.serveREST(ctx, stop, restAt)
 	serveHTTP(stop, "admin", admin, newServer(registryAdmin(r.service, metrics)), stop.log, r.fail)
-	stop.log.Info("registry runs", "name", name, "nats", nc.ConnectedUrlRedacted(), "admin", admin.Addr())
+	stop.log.Info("registry runs", "name", name, "nats", nc.ConnectedUrlRedacted(), "http", restAt.Addr(), "admin", admin.Addr())
 	select {
 	case err := <-failed:
 		return err
@@ -176,8 +186,10 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 	r.service = registry.NewService(log, cat, election, registry.Options{
 		Name: r.name, Observe: r.watch.hear, SigningKey: r.signingKey, Heads: heads,
 	})
-	if err := r.metrics.Register(newFleetMetrics(r.service)); err != nil {
-		return err
+	for _, c := range []prometheus.Collector{newFleetMetrics(r.service), expiringSoon(r.service)} {
+		if err := r.metrics.Register(c); err != nil {
+			return err
+		}
 	}
 	if err := r.startSnapshots(ctx, stop, log); err != nil {
 		return err

@@ -27,7 +27,7 @@ type serverProcess struct {
 	ended     chan struct{}
 }
 
-var listenerInLog = regexp.MustCompile(`\b(check|admin)=(\S+:\d+)`)
+var listenerInLog = regexp.MustCompile(`\b(check|admin|http)=(\S+:\d+)`)
 
 // startServer returns once the server says that it runs.
 func startServer(t *testing.T, args ...string) *serverProcess {
@@ -84,7 +84,7 @@ func TestServersOfTheirOwn(t *testing.T) {
 	dir := t.TempDir()
 	keyFile := filepath.Join(dir, "signing.pem")
 
-	_, stderr, status := client(t, url, "", "registry", "--signing-key", keyFile, "--data", filepath.Join(dir, "early"), "--admin", "127.0.0.1:0", "--system-nats", system)
+	_, stderr, status := client(t, url, "", "registry", "--http", "127.0.0.1:0", "--signing-key", keyFile, "--data", filepath.Join(dir, "early"), "--admin", "127.0.0.1:0", "--system-nats", system)
 	require.Equal(t, statusUnavailable, status)
 	require.Contains(t, stderr, "keyfleet init", "it says what to do, and creates nothing")
 
@@ -95,11 +95,11 @@ func TestServersOfTheirOwn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
-	_, stderr, status = client(t, url, "", "registry", "--signing-key", keyFile, "--data", filepath.Join(dir, "blind"), "--admin", "127.0.0.1:0")
+	_, stderr, status = client(t, url, "", "registry", "--http", "127.0.0.1:0", "--signing-key", keyFile, "--data", filepath.Join(dir, "blind"), "--admin", "127.0.0.1:0")
 	require.Equal(t, statusUnavailable, status)
 	require.Contains(t, stderr, "system account", "nobody vouches for the servers' disks")
 
-	startServer(t, "registry", "--signing-key", keyFile, "--nats", url, "--system-nats", system, "--name", "hub-1", "--data", filepath.Join(dir, "registry"), "--admin", "127.0.0.1:0")
+	startServer(t, "registry", "--http", "127.0.0.1:0", "--signing-key", keyFile, "--nats", url, "--system-nats", system, "--name", "hub-1", "--data", filepath.Join(dir, "registry"), "--admin", "127.0.0.1:0")
 	logKey := regexp.MustCompile(`[0-9a-f]{64}`).FindString(stdout)
 	v := startServer(t, "verifier", "--log-key", logKey, "--nats", url, "--data", filepath.Join(dir, "verifier"), "--name", "edge-1", "--pop", "ams",
 		"--check", "127.0.0.1:0", "--admin", "127.0.0.1:0")
@@ -149,7 +149,7 @@ func TestAStandbyRegistryTakesOver(t *testing.T) {
 	_, _, status := client(t, url, "", "init", "--signing-key", filepath.Join(dir, "signing.pem"))
 	require.Equal(t, statusDone, status)
 	start := func(name string) *serverProcess {
-		return startServer(t, "registry", "--signing-key", filepath.Join(dir, "signing.pem"), "--nats", url, "--system-nats", system, "--name", name,
+		return startServer(t, "registry", "--http", "127.0.0.1:0", "--signing-key", filepath.Join(dir, "signing.pem"), "--nats", url, "--system-nats", system, "--name", name,
 			"--data", filepath.Join(dir, name), "--admin", "127.0.0.1:0")
 	}
 	first := start("hub-1")
@@ -210,7 +210,7 @@ func TestAServerThatDoesNotSyncIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	_, _, status := client(t, natsServer.ClientURL(), "", "init", "--signing-key", filepath.Join(dir, "signing.pem"))
 	require.Equal(t, statusDone, status)
-	_, stderr, status := client(t, natsServer.ClientURL(), "", "registry", "--signing-key", filepath.Join(dir, "signing.pem"), "--data", filepath.Join(dir, "r"), "--admin", "127.0.0.1:0",
+	_, stderr, status := client(t, natsServer.ClientURL(), "", "registry", "--http", "127.0.0.1:0", "--signing-key", filepath.Join(dir, "signing.pem"), "--data", filepath.Join(dir, "r"), "--admin", "127.0.0.1:0",
 		"--system-nats", strings.Replace(natsServer.ClientURL(), "nats://", "nats://operator:operator@", 1))
 	require.Equal(t, statusUnavailable, status)
 	require.Contains(t, stderr, "sync_interval: always")

@@ -40,6 +40,17 @@ func (t *Txn) Due(now events.Instant, limit int) ([]Due, error) {
 	return due, err
 }
 
+// Expiring counts the keys whose lifetimes end behind one instant and not behind another.
+func (v *View) Expiring(behind, until events.Instant) (n int, err error) {
+	err = v.walk(dueBefore(behind+1), dueBefore(until+1), false, func(key, _ []byte) (bool, error) {
+		if readDue(key).Kind == ExpiryDue {
+			n++
+		}
+		return true, nil
+	})
+	return n, err
+}
+
 // NextDue is the instant of the calendar's first entry, events.Never when it is empty. Call it from where the
 // catalog is written to, with no Txn open: it raises the calendar's floor.
 func (r *Reader) NextDue() (events.Instant, error) {
