@@ -66,10 +66,10 @@ func TestScrubFindsWrongMemory(t *testing.T) {
 		},
 		"list of deployments": func(v *view) {
 			v.deployments = v.deployments.clone()
-			for host, d := range v.deployments.byHost {
+			for name, d := range v.deployments.byName { // all may have lost their hosts
 				wrong := *d
 				wrong.ID[0] ^= 1
-				v.deployments.byHost[host] = &wrong
+				v.deployments.byName[name] = &wrong
 				return
 			}
 		},
