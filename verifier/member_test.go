@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -194,6 +196,59 @@ func TestWhatCannotBeKeptIsNotAcknowledged(t *testing.T) {
 	require.ErrorContains(t, until[RenewalFailed](w).Err, "must not forget")
 	_, after, _ := w.hub.Heard()
 	require.Len(t, after, len(before))
+}
+
+// keepsFirst is a registry that looks, before it answers, at what the next run would find.
+type keepsFirst struct {
+	uplink
+	t *testing.T
+}
+
+func (k keepsFirst) kept() (found record) {
+	data, err := slotRecord(k.t, k.world)
+	require.NoError(k.t, err)
+	require.NoError(k.t, json.Unmarshal(data, &found))
+	return found
+}
+
+func (k keepsFirst) Renew(ctx context.Context, r head.Renewal) ([]byte, error) {
+	if r.Join == nil {
+		assert.GreaterOrEqual(k.t, k.kept().Floor, r.Seq, "a renewal acknowledges")
+	}
+	return k.uplink.Renew(ctx, r)
+}
+
+func (k keepsFirst) Goodbye(ctx context.Context, g head.Goodbye) error {
+	assert.NotEqual(k.t, g.Instance, k.kept().Instance, "nobody goes on as who says goodbye")
+	return k.uplink.Goodbye(ctx, g)
+}
+
+// A run that ends anywhere, by a kill, leaves no more behind than the registry may rely on.
+func TestWhatIsToldIsKeptFirst(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.RunDir = onTmpfs(t) })
+	w.opts.Uplink = keepsFirst{uplink{w}, t}
+	renewed := func(seq events.Seq) func() bool {
+		return func() bool {
+			asked, _, _ := w.hub.Heard()
+			return len(asked) > 0 && asked[len(asked)-1].Seq >= seq
+		}
+	}
+	t.Run("a run", func(t *testing.T) {
+		w.TB = t
+		w.run()
+		w.caughtUp()
+		w.v.change(func(*hold, time.Duration) { w.v.every = time.Hour }) // only renewals acknowledge
+		for range 20 {
+			w.key()
+			require.Eventually(t, renewed(w.last.Seq), 20*time.Second, time.Millisecond)
+		}
+	})
+	w.TB = t
+	w.stopped(t, true)
+	w.opts.Version = "2"
+	w.stopped(t, false)
+	_, _, left := w.hub.Heard()
+	require.GreaterOrEqual(t, len(left), 3, "two that stopped, and one that was replaced")
 }
 
 func TestAStrangerBeginsAnew(t *testing.T) {

@@ -42,7 +42,10 @@ func (v *Verifier) renew(ctx context.Context) {
 
 // renewOnce also in quarantine: the registry should see it, and nothing that it grants opens the gate.
 func (v *Verifier) renewOnce(ctx context.Context) error {
-	ask := v.renewal()
+	ask, err := v.renewal()
+	if err != nil {
+		return err
+	}
 	v.change(func(h *hold, now time.Duration) { h.ask(ask.Nonce, now) }) // before it is sent: the lease counts from here
 	attempt, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
@@ -76,12 +79,15 @@ func (v *Verifier) renewOnce(ctx context.Context) error {
 	return err
 }
 
-// renewal is what this verifier tells of itself now.
-func (v *Verifier) renewal() head.Renewal {
+// renewal is what this verifier tells of itself now. It acknowledges, and so what it says is kept first.
+func (v *Verifier) renewal() (head.Renewal, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	rec, g := &v.session.rec, &v.hold.gate
 	p, digest := v.idx.Digest()
+	if err := v.session.acked(p.Seq, v.hold.using); err != nil {
+		return head.Renewal{}, err
+	}
 	r := head.Renewal{
 		Ack:    head.Ack{Instance: rec.Instance, Head: head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}},
 		Ticket: rec.Ticket, Newest: v.proof, State: string(g.state(v.opts.Clock.Elapsed())),
@@ -95,7 +101,7 @@ func (v *Verifier) renewal() head.Renewal {
 			r.Join.Mode, r.Join.ServeBound = events.ModeServe, uint64(v.opts.ServeFor.Milliseconds())
 		}
 	}
-	return r
+	return r, nil
 }
 
 // beginAnew gives up everything that the instance was granted.
@@ -112,32 +118,38 @@ func (v *Verifier) beginAnew(was events.InstanceID) error {
 	return err
 }
 
-// sayGoodbye spares the fleet the wait for an instance that is no more; without it the lease's end tells. Where nobody can have
-// heard it, in a site that is cut off, the next run may go on as this instance.
+// sayGoodbye spares the fleet the wait for an instance that is no more; without it the lease's end tells. The instance is forgotten
+// first: once the registry has heard, nobody waits for it, and a run that went on as it would answer from before what is
+// confirmed by then. Where nobody can have heard, in a site that is cut off, the next run may go on as it after all.
 func (v *Verifier) sayGoodbye() {
-	rec := &v.session.rec
-	if !rec.Member {
+	was := v.session.rec
+	if !was.Member {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
-	defer cancel()
-	err := v.opts.Uplink.Goodbye(ctx, head.Goodbye{Instance: rec.Instance, Ticket: rec.Ticket})
-	if !errors.Is(err, ErrUnsent) {
-		err = errors.Join(err, v.session.beginAnew())
+	err := v.session.beginAnew()
+	if err == nil {
+		err = v.goodbye(context.Background(), &was)
+	}
+	if errors.Is(err, ErrUnsent) {
+		err = errors.Join(err, v.session.goOnAs(was))
 	}
 	if err != nil {
 		v.tell(RenewalFailed{Err: err, InARow: 1})
 	}
 }
 
-// buryTheLast says goodbye for an instance that ended without, when this one is another.
+// buryTheLast says goodbye for an instance that ended without, when this one is another: and stays it, whatever the next run is.
 func (v *Verifier) buryTheLast(ctx context.Context) {
-	if v.last == nil || !v.last.Member || v.last.Instance == v.session.rec.Instance {
+	if v.last == nil || !v.last.Member || v.last.Instance == v.session.rec.Instance || v.session.put() != nil {
 		return
 	}
+	_ = v.goodbye(ctx, v.last) // else it lapses
+}
+
+func (v *Verifier) goodbye(ctx context.Context, of *record) error {
 	ctx, cancel := context.WithTimeout(ctx, goodbyeTimeout)
 	defer cancel()
-	_ = v.opts.Uplink.Goodbye(ctx, head.Goodbye{Instance: v.last.Instance, Ticket: v.last.Ticket}) // else it lapses
+	return v.opts.Uplink.Goodbye(ctx, head.Goodbye{Instance: of.Instance, Ticket: of.Ticket})
 }
 
 // applied acknowledges what readers see by now: at once if somebody waits for it, else soon.

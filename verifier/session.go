@@ -104,6 +104,12 @@ func (s *session) beginAnew() error {
 	return s.put()
 }
 
+// goOnAs takes beginAnew back.
+func (s *session) goOnAs(was record) error {
+	s.rec = was
+	return s.put()
+}
+
 // acked keeps that everything up to seq was acknowledged, before it is, and the grant in use.
 func (s *session) acked(seq events.Seq, using *lease) error {
 	if seq <= s.rec.Floor {
