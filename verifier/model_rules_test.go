@@ -59,9 +59,11 @@ var rules = map[rule]string{
 // telling are the kinds of steps that a rule is mostly about, where histories of all kinds would take long to come to the point.
 var telling = map[rule][]string{
 	equalChain:             {"follows a fork", "renews"},
-	ticketsOnce:            {"is doubled", "crashes", "starts", "renews"},
+	ticketsOnce:            {"is doubled", "crashes", "starts", "a packet arrives"},
+	longestLease:           {"changes the lease", "time passes until a fence"},
 	selfLeaseOfBefore:      takeovers,
 	repliesInsideSelfLease: takeovers,
 }
 
-var takeovers = []string{"is elected", "opens a term", "has its append land", "learns of its append", "sends a grant", "time passes until a fence"}
+var takeovers = []string{"is elected", "opens a term", "has its append land", "learns of its append", "sends a grant", "time passes until a fence",
+	"a packet arrives"}
