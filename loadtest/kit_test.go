@@ -5,11 +5,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -23,14 +23,16 @@ import (
 	"github.com/keyfleet/keyfleet/verifier/uplink"
 )
 
-// fleet is one registry and one verifier on a server of their own.
+// fleet is one registry on a server of its own, and the verifiers that follow it.
 type fleet struct {
+	testing.TB
 	server   *eventlogtest.Server
 	key      ed25519.PrivateKey // of the log
 	svc      *registry.Service
-	verifier *verifier.Verifier
+	verifier *verifier.Verifier // the one that startFleet starts
 	time     *shifted
 	heard    chan registry.Committed
+	opened   time.Time // the registry's term
 }
 
 // shifted is the system's clock, moved. Log servers and registry share it, as in one process.
@@ -48,39 +50,50 @@ type shiftedLog struct {
 
 func (l shiftedLog) Now(context.Context) (time.Time, error) { return l.time.Now(), nil }
 
-func startFleet(b *testing.B) *fleet {
-	server := eventlogtest.StartServer(b)
-	public, key, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(b, err)
-	_, err = eventlog.Init(b.Context(), server.Connect(), eventlog.InitOptions{Actor: "loadtest", SigningKey: events.PublicKey(public)})
-	require.NoError(b, err)
-	f := &fleet{server: server, key: key, time: &shifted{}, heard: make(chan registry.Committed, 1<<20)}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	f.startRegistry(ctx, b, &running)
-	f.startVerifier(ctx, b, &running)
-	b.Cleanup(func() {
-		cancel()
-		running.Wait()
-		require.NoError(b, f.verifier.Close())
-	})
+// startFleet starts a registry and one verifier.
+func startFleet(t testing.TB) *fleet {
+	f := newFleet(t)
+	f.startRegistry()
+	only := f.openVerifier("edge", verifier.Options{})
+	only.start()
+	<-only.ready
+	f.verifier = only.Verifier
 	return f
 }
 
-func (f *fleet) openLog(b *testing.B) *eventlog.Log {
-	log, err := eventlog.Open(b.Context(), f.server.Connect(), eventlog.Options{SyncAlways: f.server.SyncAlways})
-	require.NoError(b, err)
-	return log
+// newFleet is a log on a server, and nobody there yet.
+func newFleet(t testing.TB) *fleet {
+	server := eventlogtest.StartServer(t)
+	public, key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	_, err = eventlog.Init(t.Context(), server.Connect(), eventlog.InitOptions{Actor: "loadtest", SigningKey: events.PublicKey(public)})
+	require.NoError(t, err)
+	return &fleet{TB: t, server: server, key: key, time: &shifted{}, heard: make(chan registry.Committed, 1<<20)}
 }
 
-func (f *fleet) startRegistry(ctx context.Context, b *testing.B, running *sync.WaitGroup) {
-	cat, err := catalog.Open(b.TempDir(), catalog.Options{})
-	require.NoError(b, err)
+// running runs f until the test ends, or stop is called. It returns once f has begun to.
+func (f *fleet) running(run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx)
+	}()
+	stop = func() { cancel(); <-done }
+	f.Cleanup(stop)
+	return stop
+}
+
+func (f *fleet) startRegistry() {
+	cat, err := catalog.Open(f.TempDir(), catalog.Options{})
+	require.NoError(f, err)
 	nc := f.server.Connect()
-	election, err := natsapi.NewElection(b.Context(), nc, natsapi.ElectionOptions{Name: "hub"})
-	require.NoError(b, err)
+	log, err := eventlog.Open(f.Context(), nc, eventlog.Options{SyncAlways: f.server.SyncAlways})
+	require.NoError(f, err)
+	election, err := natsapi.NewElection(f.Context(), nc, natsapi.ElectionOptions{Name: "hub"})
+	require.NoError(f, err)
 	opened := make(chan struct{}, 16)
-	f.svc = registry.NewService(shiftedLog{f.openLog(b), f.time}, cat, election, registry.Options{
+	f.svc = registry.NewService(shiftedLog{log, f.time}, cat, election, registry.Options{
 		Name: "hub", Clock: f.time, SigningKey: f.key,
 		Observe: func(e registry.Event) {
 			switch e := e.(type) {
@@ -92,31 +105,53 @@ func (f *fleet) startRegistry(ctx context.Context, b *testing.B, running *sync.W
 		},
 	})
 	api, err := natsapi.Serve(nc, f.svc, "0.0.0")
-	require.NoError(b, err)
-	running.Go(func() {
+	require.NoError(f, err)
+	f.running(func(ctx context.Context) {
 		_ = f.svc.Run(ctx) // ends with ctx
 		_ = api.Close()
 		_ = cat.Close()
 	})
 	<-opened
+	f.opened = time.Now()
 }
 
-func (f *fleet) startVerifier(ctx context.Context, b *testing.B, running *sync.WaitGroup) {
-	log := f.openLog(b)
-	ready := make(chan struct{}, 16)
-	hub, err := uplink.New(f.server.Connect(), "edge")
-	require.NoError(b, err)
-	f.verifier, err = verifier.Open(b.TempDir(), verifier.Options{
-		Source: log, Uplink: hub, Name: "edge", LogKeys: []events.PublicKey{events.PublicKey(f.key[32:])}, Clock: f.time,
-		Listen: func(e verifier.Event) {
-			if _, ok := e.(verifier.CaughtUp); ok {
-				ready <- struct{}{}
+// edge is a verifier of the fleet, on a connection of its own.
+type edge struct {
+	*verifier.Verifier
+	fleet *fleet
+	nc    *nats.Conn
+	line  *line
+	ready chan struct{} // has something in it once the verifier answers
+}
+
+// openVerifier makes one that reaches the log over a connection to the server or, with an address, to that.
+func (f *fleet) openVerifier(name string, opts verifier.Options, address ...string) *edge {
+	e := &edge{fleet: f, ready: make(chan struct{}, 1), nc: eventlogtest.Connect(f, append(address, f.server.ClientURL())[0])}
+	log, err := eventlog.Open(f.Context(), e.nc, eventlog.Options{ReadOnly: true})
+	require.NoError(f, err)
+	hub, err := uplink.New(e.nc, name)
+	require.NoError(f, err)
+	e.line = newLine(log, hub)
+	opts.Source, opts.Uplink, opts.Name, opts.Clock = e.line, e.line, name, f.time
+	opts.LogKeys = []events.PublicKey{events.PublicKey(f.key[ed25519.SeedSize:])}
+	opts.Listen = func(event verifier.Event) {
+		if _, ok := event.(verifier.CaughtUp); ok {
+			select {
+			case e.ready <- struct{}{}:
+			default:
 			}
-		},
+		}
+	}
+	e.Verifier, err = verifier.Open(f.TempDir(), opts)
+	require.NoError(f, err)
+	return e
+}
+
+func (e *edge) start() {
+	e.fleet.running(func(ctx context.Context) {
+		_ = e.Run(ctx) // ends with ctx
+		_ = e.Close()
 	})
-	require.NoError(b, err)
-	running.Go(func() { _ = f.verifier.Run(ctx) }) // ends with ctx
-	<-ready
 }
 
 // spread is how long single calls took.

@@ -23,8 +23,8 @@ const (
 func BenchmarkMidnight(b *testing.B) {
 	f := startFleet(b)
 	midnight := time.Now().Add(30 * 24 * time.Hour).Truncate(24 * time.Hour)
-	f.create(b, "due", midnightKeys, midnight.Format(time.DateOnly))
-	f.create(b, "live", 2*deletes, "never")
+	f.create("due", midnightKeys, midnight.Format(time.DateOnly))
+	f.create("live", 2*deletes, "never")
 	c := natsapi.NewClient(f.server.Connect(), "bench", "bench")
 	next := 0
 	remove := func() time.Duration {
@@ -69,16 +69,16 @@ func BenchmarkMidnight(b *testing.B) {
 }
 
 // create makes n keys by many callers at once.
-func (f *fleet) create(b *testing.B, prefix string, n int64, expires string) {
+func (f *fleet) create(prefix string, n int64, expires string) {
 	var made atomic.Int64
 	var callers sync.WaitGroup
 	for range 1000 {
 		callers.Go(func() {
 			for i := made.Add(1) - 1; i < n; i = made.Add(1) - 1 {
-				_, err := f.svc.Do(b.Context(), registry.Command{Project: "bench", Actor: "bench", Verb: registry.KeyCreate,
+				_, err := f.svc.Do(f.Context(), registry.Command{Project: "bench", Actor: "bench", Verb: registry.KeyCreate,
 					Request: registry.Request{Name: fmt.Sprintf("%s-%06d", prefix, i), ExpiresAt: &expires}})
 				if err != nil {
-					b.Error(err)
+					f.Error(err)
 					return
 				}
 			}
