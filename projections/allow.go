@@ -95,13 +95,29 @@ func Allow(k *Key, presented events.Digest, deployment events.DeploymentID, now 
 		return Unknown
 	case presented != k.Digest && now >= k.Grace.Until:
 		return RotatedOut
-	case k.Disabled:
+	default:
+		alive := Alive{Disabled: k.Disabled, Expired: k.Expired, ExpiresAt: k.ExpiresAt}
+		return alive.Allow(!deployment.IsZero(), k.AttachedTo(deployment), now)
+	}
+}
+
+// Alive is what decides about a key whose present secret was shown: the part of Allow that needs no more of it.
+type Alive struct {
+	Disabled  bool
+	Expired   bool // the log records that ExpiresAt came
+	ExpiresAt events.Instant
+}
+
+// Allow is Allow's, for a deployment that is registered or not, and to which the key is attached or not.
+func (a Alive) Allow(registered, attached bool, now events.Instant) Reason {
+	switch {
+	case a.Disabled:
 		return KeyDisabled
-	case k.Expired || now >= k.ExpiresAt:
+	case a.Expired || now >= a.ExpiresAt:
 		return KeyExpired
-	case deployment.IsZero():
+	case !registered:
 		return NoDeployment
-	case !k.AttachedTo(deployment):
+	case !attached:
 		return NotAttached
 	default:
 		return Allowed

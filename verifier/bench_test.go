@@ -45,7 +45,7 @@ func ask(b *testing.B, v *Verifier, secrets [][]byte, want projections.Reason) {
 
 // fill applies so many keys that open the deployment echo, and returns the secrets of some.
 func fill(b *testing.B, v *Verifier, size int) (secrets [][]byte) {
-	id := func(n int) (id [16]byte) { binary.BigEndian.PutUint64(id[:], uint64(n)); return id }
+	id := func(n int) (id [16]byte) { binary.BigEndian.PutUint64(id[:], uint64(n)+1); return id }
 	echo := events.DeploymentID(id(size + 1))
 	es := []events.Event{
 		{Fact: &events.LogOpened{}}, {Project: "demo", Subject: echo, Rev: 1, Fact: &events.DeploymentRegistered{Name: "echo"}},

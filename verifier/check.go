@@ -69,20 +69,14 @@ func (v *Verifier) decide(r *Request) Answer {
 func (v *Verifier) lookUp(r *Request, now events.Instant, a *Answer) {
 	digest := apikey.DigestOf(r.Key)
 	a.Deployment = v.idx.Deployments().Named(r.Project, r.Deployment)
-	k, err := v.idx.Find(digest)
+	var err error
+	a.Decision, err = v.idx.Decide(digest, a.Deployment, now)
 	if err != nil {
 		a.Reason = projections.Broken
 		if v.tally.mayComplain(v.opts.Clock.Elapsed()) {
 			v.tell(CheckBroken{Err: err})
 		}
-		return
 	}
-	var deployment events.DeploymentID
-	if a.Deployment != nil {
-		deployment = a.Deployment.ID
-	}
-	a.Reason = projections.Allow(&k, digest, deployment, now)
-	a.Key, a.Project = k.ID, k.Project
 }
 
 // decideAt answers from MinSeq or later, or not at all. first is the answer without it.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
@@ -15,6 +16,11 @@ type Deployments struct {
 	byID   map[events.DeploymentID]*projections.Deployment
 	byName map[deploymentName]*projections.Deployment
 	byHost map[string]*projections.Deployment
+
+	// Each deployment has a number, by which the front knows it, and which no other ever has; those that came when there were
+	// no numbers left have none. They are of this process alone.
+	numbers map[events.DeploymentID]uint16
+	last    uint16
 }
 
 type deploymentName struct{ project, name string }
@@ -23,7 +29,7 @@ func noDeployments() *Deployments {
 	return &Deployments{
 		byID:   map[events.DeploymentID]*projections.Deployment{},
 		byName: map[deploymentName]*projections.Deployment{},
-		byHost: map[string]*projections.Deployment{},
+		byHost: map[string]*projections.Deployment{}, numbers: map[events.DeploymentID]uint16{},
 	}
 }
 
@@ -39,7 +45,8 @@ func (d *Deployments) AtHost(host string) *projections.Deployment { return d.byH
 func (d *Deployments) All() iter.Seq[*projections.Deployment] { return maps.Values(d.byID) }
 
 func (d *Deployments) clone() *Deployments {
-	return &Deployments{byID: maps.Clone(d.byID), byName: maps.Clone(d.byName), byHost: maps.Clone(d.byHost)}
+	return &Deployments{byID: maps.Clone(d.byID), byName: maps.Clone(d.byName), byHost: maps.Clone(d.byHost),
+		numbers: maps.Clone(d.numbers), last: d.last}
 }
 
 // evolve folds an event in. It may only be called on a clone that nobody reads yet.
@@ -80,6 +87,10 @@ func (d *Deployments) add(one *projections.Deployment) error {
 		return fmt.Errorf("%w: the host of deployment %s is that of %s", projections.ErrMisfit, one.ID, other.ID)
 	}
 	d.byID[one.ID], d.byName[name] = one, one
+	if d.numbers[one.ID] == 0 && d.last < math.MaxUint16 {
+		d.last++
+		d.numbers[one.ID] = d.last
+	}
 	if one.Host != "" {
 		d.byHost[one.Host] = one
 	}

@@ -19,6 +19,7 @@ import (
 // Options of an index. The zero value is fit for production.
 type Options struct {
 	CacheBytes    int64  // block cache; default 256 MiB
+	FrontBytes    int64  // what the front may take in memory, about 100 bytes a key; default 1 GiB, below 0: there is none
 	MemTableBytes uint64 // default 4 MiB: a larger one slows reads, a smaller one writes
 	Log           *slog.Logger
 	// OnCorruption hears, once, that what is stored proved damaged. The next Open begins empty. It is
@@ -37,6 +38,10 @@ type Index struct {
 	db    *pebble.DB
 	cache *pebble.Cache
 	view  atomic.Pointer[view]
+
+	front   atomic.Pointer[inFront] // nil while there is none, or it is being filled
+	filling sync.WaitGroup
+	fill    *filler // under apply; nil once it was given up
 
 	// In the order in which they are taken.
 	installing sync.Mutex
@@ -152,6 +157,7 @@ func (idx *Index) Apply(entries []events.Entry) (err error) {
 	if err := batch.Commit(pebble.NoSync); err != nil {
 		return err
 	}
+	idx.showInFront(c)
 	idx.view.Store(c.result()) // last: whoever reads the position finds the keys
 	return nil
 }

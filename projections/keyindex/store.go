@@ -45,10 +45,12 @@ func (idx *Index) openStore() (err error) {
 		return errors.Join(err, idx.closeStore())
 	}
 	idx.open, idx.end = context.WithCancel(context.Background())
+	idx.startFront()
 	return nil
 }
 
 func (idx *Index) closeStore() error {
+	idx.front.Store(nil)
 	err := idx.db.Close()
 	idx.cache.Unref()
 	return err
@@ -58,6 +60,7 @@ func (idx *Index) closeStore() error {
 func (idx *Index) shut() (reopen func()) {
 	idx.owner.Lock()
 	idx.end()
+	idx.filling.Wait()
 	idx.closing.Lock()
 	return func() {
 		idx.closing.Unlock()

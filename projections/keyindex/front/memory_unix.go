@@ -16,11 +16,11 @@ func allocate(size int) ([]slot, error) {
 		return nil, fmt.Errorf("memory for the front: %w", err)
 	}
 	adviseHugePages(memory)
-	return unsafe.Slice((*slot)(unsafe.Pointer(unsafe.SliceData(memory))), size), nil //nolint:gosec // G103: the point of it
+	return unsafe.Slice((*slot)(unsafe.Pointer(unsafe.SliceData(memory))), size), nil
 }
 
 // release gives it back. Nobody can be reading it: it is called when its slots are out of reach.
 func release(all []slot) {
-	memory := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(all))), len(all)*slotBytes) //nolint:gosec // G103: as above
+	memory := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(all))), len(all)*slotBytes)
 	_ = unix.Munmap(memory)
 }

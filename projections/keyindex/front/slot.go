@@ -89,7 +89,7 @@ func (e *Entry) words(p prefix) (w slot) {
 	}
 	w[1], w[2] = p[0], p[1]
 	w[3], w[4] = binary.BigEndian.Uint64(e.Key[:8]), binary.BigEndian.Uint64(e.Key[8:])
-	w[5] = uint64(e.ExpiresAt) //nolint:gosec // G115: read back as it was
+	w[5] = uint64(e.ExpiresAt)
 	for i, d := range e.Deployments {
 		w[6+i/4] |= uint64(d) << (16 * (i % 4))
 	}
@@ -97,12 +97,12 @@ func (e *Entry) words(p prefix) (w slot) {
 }
 
 func (e *Entry) read(w *slot) {
-	e.Project = uint32(w[0] >> projectShift) //nolint:gosec // G115: 20 bits
+	e.Project = uint32(w[0] >> projectShift)
 	e.Disabled, e.Expired = w[0]&disabledBit != 0, w[0]&expiredBit != 0
 	binary.BigEndian.PutUint64(e.Key[:8], w[3])
 	binary.BigEndian.PutUint64(e.Key[8:], w[4])
-	e.ExpiresAt = events.Instant(w[5]) //nolint:gosec // G115: as it was written
+	e.ExpiresAt = events.Instant(w[5])
 	for i := range e.Deployments {
-		e.Deployments[i] = uint16(w[6+i/4] >> (16 * (i % 4))) //nolint:gosec // G115: the 16 bits meant
+		e.Deployments[i] = uint16(w[6+i/4] >> (16 * (i % 4)))
 	}
 }

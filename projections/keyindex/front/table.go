@@ -96,7 +96,7 @@ func (s *slots) readAt(at int) (words slot, ok bool) {
 // after another.
 func (s *slots) home(p prefix) int {
 	at, _ := bits.Mul64(p[0], uint64(len(s.all)))
-	return int(at) //nolint:gosec // G115: below len
+	return int(at)
 }
 
 func (s *slots) next(at int) int {

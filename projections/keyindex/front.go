@@ -1,0 +1,207 @@
+package keyindex
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/keyindex/front"
+)
+
+// inFront is the front as readers have it. What it does not hold, the store is asked for.
+type inFront struct {
+	table    *front.Table
+	projects []string // by the numbers that the table has for them
+}
+
+// filler is the front as the writer has it. It is filled from the store, in the order of digests, beside readers and the writer:
+// what lies behind next is shown to it by whoever changes it, and the rest is read later.
+type filler struct {
+	table    *front.Table
+	projects []string
+	numbers  map[string]uint32
+	next     events.Digest // the first that was not read yet
+	done     bool
+}
+
+const (
+	usualFront = 1 << 30
+	fillAtOnce = 4096 // records that the writer waits for
+)
+
+// startFront begins to fill a front for the store that was just opened.
+func (idx *Index) startFront() {
+	limit := idx.opts.FrontBytes
+	if limit == 0 {
+		limit = usualFront
+	}
+	idx.fill = nil
+	table, err := front.New(limit)
+	if err != nil {
+		return // the store answers
+	}
+	idx.fill = &filler{table: table, numbers: map[string]uint32{}}
+	ctx := idx.open
+	idx.filling.Go(func() {
+		for ctx.Err() == nil && idx.fillOn(ctx) {
+		}
+	})
+}
+
+// fillOn reads some more of the store. It reports whether there is more to do.
+func (idx *Index) fillOn(ctx context.Context) bool {
+	idx.apply.Lock()
+	defer idx.apply.Unlock()
+	if idx.fill == nil || ctx.Err() != nil {
+		return false
+	}
+	err := idx.fill.read(idx.db, idx.view.Load().deployments)
+	if err != nil {
+		idx.giveUpFront(err)
+	} else if idx.fill.done {
+		idx.front.Store(&inFront{idx.fill.table, slices.Clone(idx.fill.projects)})
+	}
+	return idx.fill != nil && !idx.fill.done
+}
+
+// giveUpFront leaves everything to the store. What is damaged there, a reader will find.
+func (idx *Index) giveUpFront(err error) {
+	idx.front.Store(nil)
+	idx.fill = nil
+	if errors.Is(err, front.ErrFull) {
+		idx.opts.Log.Warn("there are more keys than the front has memory for: checks are answered from disk and its cache")
+	}
+}
+
+func (f *filler) read(db *pebble.DB, d *Deployments) (err error) {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: digestKey(f.next), UpperBound: []byte{digestSpace + 1}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	valid := it.First()
+	for n := 0; valid && n < fillAtOnce; n++ {
+		digest := events.Digest(it.Key()[1:])
+		k, _, err := decodeEntryAt(digest, it.Value())
+		if err == nil {
+			err = f.show(digest, &k, d)
+		}
+		if err != nil {
+			return err
+		}
+		valid = it.Next()
+	}
+	if valid {
+		copy(f.next[:], it.Key()[1:])
+	}
+	f.done = !valid
+	return it.Error()
+}
+
+// show puts what the digest leads to into the table. An alias is the zero Key.
+func (f *filler) show(digest events.Digest, k *projections.Key, d *Deployments) error {
+	e := front.Entry{Key: k.ID, Disabled: k.Disabled, Expired: k.Expired, ExpiresAt: k.ExpiresAt}
+	if k.Digest != digest || !f.number(&e, k, d) {
+		return f.table.Leave(&digest, k.ID)
+	}
+	return f.table.Put(&digest, &e)
+}
+
+// number fills in what the entry has numbers for. It reports whether the key fits.
+func (f *filler) number(e *front.Entry, k *projections.Key, d *Deployments) bool {
+	at := 0
+	for _, id := range k.Deployments {
+		if d.byID[id] == nil {
+			continue // it was removed, and never comes back: another of its name has another id
+		}
+		n := d.numbers[id]
+		if n == 0 || at == front.MaxDeployments {
+			return false
+		}
+		e.Deployments[at] = n
+		at++
+	}
+	number, known := f.numbers[k.Project]
+	if !known {
+		if len(f.projects) == front.MaxProjects {
+			return false
+		}
+		number = uint32(len(f.projects))
+		f.numbers[k.Project], f.projects = number, append(f.projects, k.Project)
+	}
+	e.Project = number
+	return true
+}
+
+// showInFront shows the front what a change has written. Whoever is answered from it once Apply has returned sees the change.
+func (idx *Index) showInFront(c *change) {
+	f := idx.fill
+	if f == nil {
+		return
+	}
+	projects := len(f.projects)
+	for digest, p := range c.places {
+		if !f.done && bytes.Compare(digest[:], f.next[:]) >= 0 {
+			continue // to be read yet
+		}
+		if p.owner.IsZero() {
+			f.table.Drop(&digest)
+			continue
+		}
+		if err := f.show(digest, &c.keys[p.owner].Key, c.next.deployments); err != nil {
+			idx.giveUpFront(err)
+			return
+		}
+	}
+	if f.done && len(f.projects) != projects {
+		idx.front.Store(&inFront{f.table, slices.Clone(f.projects)})
+	}
+}
+
+// Decide says whether the key that the digest leads to opens the deployment, nil for one that is not registered, at the instant
+// now: as projections.Allow does for what Find gives, mostly without asking the store.
+func (idx *Index) Decide(digest events.Digest, d *projections.Deployment, now events.Instant) (projections.Decision, error) {
+	if f := idx.front.Load(); f != nil {
+		if decided, ok := f.decide(&digest, d, now, idx.view.Load().deployments); ok {
+			return decided, nil
+		}
+	}
+	k, err := idx.Find(digest)
+	if err != nil {
+		return projections.Decision{}, err
+	}
+	var deployment events.DeploymentID
+	if d != nil {
+		deployment = d.ID
+	}
+	return projections.Decision{Reason: projections.Allow(&k, digest, deployment, now), Key: k.ID, Project: k.Project}, nil
+}
+
+func (f *inFront) decide(digest *events.Digest, d *projections.Deployment, now events.Instant, all *Deployments) (projections.Decision, bool) {
+	var e front.Entry
+	switch f.table.Look(digest, &e) {
+	case front.Absent:
+		return projections.Decision{Reason: projections.Unknown}, true
+	case front.Ask:
+		return projections.Decision{}, false
+	case front.Found:
+	}
+	if int(e.Project) >= len(f.projects) { // it came this moment
+		return projections.Decision{}, false
+	}
+	attached := false
+	if d != nil {
+		number := all.numbers[d.ID]
+		if number == 0 {
+			return projections.Decision{}, false
+		}
+		attached = slices.Contains(e.Deployments[:], number)
+	}
+	alive := projections.Alive{Disabled: e.Disabled, Expired: e.Expired, ExpiresAt: e.ExpiresAt}
+	return projections.Decision{Reason: alive.Allow(d != nil, attached, now), Key: e.Key, Project: f.projects[e.Project]}, true
+}

@@ -1,0 +1,64 @@
+package keyindex
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
+)
+
+// requireFront holds every answer that the front has a part in against the store's.
+func (h *history) requireFront(idx *Index) {
+	h.t.Helper()
+	digests := []events.Digest{{1}, h.bytes32()}
+	for _, k := range h.keys {
+		digests = append(digests, k.Digest, k.Grace.Digest)
+	}
+	deployments := []*projections.Deployment{nil}
+	for d := range idx.Deployments().All() {
+		deployments = append(deployments, d)
+	}
+	for _, digest := range digests {
+		k, err := idx.Find(digest)
+		require.NoError(h.t, err)
+		for _, d := range deployments {
+			for _, now := range []events.Instant{0, k.ExpiresAt - 1, k.ExpiresAt, k.Grace.Until, events.Never} {
+				var id events.DeploymentID
+				if d != nil {
+					id = d.ID
+				}
+				got, err := idx.Decide(digest, d, now)
+				require.NoError(h.t, err)
+				want := projections.Decision{Reason: projections.Allow(&k, digest, id, now), Key: k.ID, Project: k.Project}
+				require.Equal(h.t, want, got)
+			}
+		}
+	}
+}
+
+func TestTheFrontAnswersAsTheStoreDoes(t *testing.T) {
+	for range 4 {
+		h := newHistory(t, newSeed())
+		dir := t.TempDir()
+		idx, err := Open(dir, small(nil))
+		require.NoError(t, err)
+		require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+		for round := range 60 {
+			require.NoError(t, idx.Apply([]events.Entry{h.next(1 + h.r.IntN(30))}))
+			h.requireFront(idx)
+			if round%10 == 9 { // filled anew, beside what goes on
+				require.NoError(t, idx.Close())
+				idx, err = Open(dir, small(nil))
+				require.NoError(t, err)
+				h.requireFront(idx)
+			}
+		}
+		idx.filling.Wait()
+		require.NotNil(t, idx.front.Load())
+		require.NoError(t, idx.Close())
+		_, err = idx.Decide(events.Digest{}, nil, 0)
+		require.ErrorIs(t, err, ErrClosed)
+	}
+}
