@@ -29,14 +29,20 @@ type Frontier struct {
 func (f *Frontier) Size() uint64 { return f.size }
 
 // Add appends a leaf.
-func (f *Frontier) Add(leaf []byte) {
+func (f *Frontier) Add(leaf []byte) { f.add(leafHash(leaf), func(int, Root) {}) }
+
+// add appends the leaf of that hash, and shows the root of each perfect tree that it completes, by the tree's height.
+func (f *Frontier) add(root Root, completed func(height int, root Root)) {
 	n := bits.OnesCount64(f.size)
-	root := leafHash(leaf)
+	height := 0
+	completed(height, root)
 	// Each perfect tree of the same size as the newest is joined with it, as a carry is when one is added.
 	for s := f.size; s&1 == 1; s >>= 1 {
 		n--
 		root = nodeHash(f.roots[n], root)
 		f.roots[n] = Root{} // equal trees are equal values
+		height++
+		completed(height, root)
 	}
 	f.roots[n] = root
 	f.size++
