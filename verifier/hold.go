@@ -26,6 +26,7 @@ type hold struct {
 	recent  chains
 	asked   []question // oldest first
 	pending []lease    // with heads not yet applied, lowest first
+	owed    head.Head  // what the run before acknowledged and this one has still to come back to
 	stalled time.Duration
 }
 
@@ -44,13 +45,39 @@ type lease struct {
 // errGrant says that a grant was not accepted; the next may be.
 var errGrant = errors.New("grant refused")
 
-// newHold begins behind p, which is durable, as an instance. Nothing is answered below floor.
-func newHold(p events.Position, floor events.Seq, self events.InstanceID) *hold {
-	h := &hold{term: p.Term, gate: gate{self: self, floor: floor, newest: floor}}
+// newHold begins behind p, which is durable, as an instance. Nothing is answered below floor, nor from a history without it.
+func newHold(p events.Position, floor head.Head, self events.InstanceID) *hold {
+	h := &hold{term: p.Term, gate: gate{self: self, floor: floor.Seq, newest: floor.Seq}}
 	if p.Seq > 0 {
-		h.moveTo(head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain})
+		h.moveTo(headOf(p))
+	}
+	switch {
+	case floor.Seq > p.Seq:
+		h.owed = floor
+	case floor.Seq == p.Seq && floor != headOf(p):
+		h.quarantine(fmt.Errorf("%w: at Seq %d the index has chain hash %s, and %s was acknowledged", events.ErrFork, p.Seq, p.Chain, floor.Chain))
 	}
 	return h
+}
+
+// headOf is the head of a log that ends where p is.
+func headOf(p events.Position) head.Head {
+	return head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}
+}
+
+// beginBehind begins again with another index. Of what it was granted nothing stays, and of what it was told the time.
+func (h *hold) beginBehind(p events.Position, floor head.Head, self events.InstanceID) {
+	attested, at := h.gate.attested, h.gate.attestedAt
+	*h = *newHold(p, floor, self)
+	h.gate.attested, h.gate.attestedAt = attested, at
+}
+
+// highest is the head up to which it ever applied.
+func (h *hold) highest() head.Head {
+	if h.owed.Seq > 0 || len(h.recent.ring) == 0 {
+		return h.owed
+	}
+	return h.recent.at(len(h.recent.ring) - 1)
 }
 
 // beginAnew makes it another instance, which has been granted nothing.
@@ -170,7 +197,7 @@ func (h *hold) keep(l lease, now time.Duration) {
 }
 
 func (h *hold) use(l lease) {
-	if h.gate.held && l.until <= h.gate.until {
+	if h.gate.quarantined != nil || h.gate.held && l.until <= h.gate.until {
 		return
 	}
 	h.using = &l
@@ -188,6 +215,13 @@ func (h *hold) apply(e events.Entry) error {
 	h.moveTo(head.Head{Incarnation: e.Commit.Incarnation, Seq: e.Commit.Last(), Chain: e.Chain})
 	h.term = max(h.term, e.Commit.Term)
 	h.gate.stalled = nil
+	if h.owed.Seq > 0 && h.owed.Seq <= h.gate.applied {
+		if _, err := h.recent.holds(h.owed); err != nil {
+			h.quarantine(err)
+			return err
+		}
+		h.owed = head.Head{}
+	}
 	for len(h.pending) > 0 && h.pending[0].head.Seq <= h.gate.applied {
 		known, err := h.recent.holds(h.pending[0].head)
 		if err != nil {
@@ -215,6 +249,7 @@ func (h *hold) quarantine(why error) {
 	if h.gate.quarantined == nil {
 		h.gate.quarantined = why
 	}
+	h.using = nil
 }
 
 // chains are the ends of the newest commits applied, without a gap between them.

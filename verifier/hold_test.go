@@ -36,12 +36,12 @@ type dialogue struct {
 
 // at begins behind an applied Seq.
 func at(t *testing.T, seq events.Seq) *dialogue {
-	head := headAt(seq)
-	p := events.Position{Incarnation: inc, Seq: seq, Chain: head.Chain, Term: 5}
+	floor := headAt(seq)
+	p := events.Position{Incarnation: inc, Seq: seq, Chain: floor.Chain, Term: 5}
 	if seq == 0 {
-		p = events.Position{}
+		p, floor = events.Position{}, head.Head{}
 	}
-	return &dialogue{T: t, hold: newHold(p, seq, self), now: time.Hour}
+	return &dialogue{T: t, hold: newHold(p, floor, self), now: time.Hour}
 }
 
 func (d *dialogue) after(by time.Duration) *dialogue { d.now += by; return d }
@@ -167,9 +167,34 @@ func TestAShorterLeaseTakesNothingAway(t *testing.T) {
 
 func TestNothingIsAnsweredBelowTheFloor(t *testing.T) {
 	d := at(t, 7)
-	d.hold = newHold(events.Position{Incarnation: inc, Seq: 7, Chain: headAt(7).Chain}, 9, self)
+	d.hold = newHold(events.Position{Incarnation: inc, Seq: 7, Chain: headAt(7).Chain}, headAt(9), self)
 	d.renews(headAt(7)).is(Starting).applies(8).is(Starting).applies(9).is(Serving)
 	require.EqualValues(t, 12, d.applies(10, 11, 12).gate.floor, "it rises with what was applied")
+}
+
+// An index that lost its end and then follows another log does not become good by reaching the floor's Seq.
+func TestTheFloorIsOfOneHistory(t *testing.T) {
+	acked := headAt(9)
+	acked.Chain = events.ChainHash{66}
+	begin := func(seq events.Seq) *dialogue {
+		d := at(t, seq)
+		d.hold = newHold(events.Position{Incarnation: inc, Seq: seq, Chain: headAt(seq).Chain}, acked, self)
+		return d
+	}
+	d := begin(7).renews(headAt(7)).is(Starting).applies(8).is(Starting)
+	require.ErrorIs(t, d.applied(headAt(9), 1), events.ErrFork)
+	d.is(Quarantined)
+	begin(9).is(Quarantined)
+	require.Equal(t, acked, begin(8).highest(), "a new index is held to it too")
+	require.Equal(t, headAt(10), at(t, 9).applies(10).highest())
+}
+
+func TestANewIndexForgetsNoTime(t *testing.T) {
+	d := at(t, 7)
+	noon := events.InstantOf(time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC))
+	require.NoError(t, d.hears(head.Grant{Nonce: d.asks(), Head: headAt(7), Term: 5, Lease: leaseOf10, Attested: noon}))
+	d.beginBehind(events.Position{}, d.highest(), self)
+	require.Equal(t, noon, d.is(Starting).gate.instant(time.Time{}, d.now))
 }
 
 func TestAnotherHistoryIsQuarantinedAtOnce(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -238,5 +237,3 @@ func placeOfDir(dir string) (place, error) {
 	p, err := placeOf(f, dir)
 	return p, errors.Join(err, f.Close())
 }
-
-func seqText(s events.Seq) string { return strconv.FormatUint(uint64(s), 10) }

@@ -181,7 +181,9 @@ func TestAPromptCommitIsAcknowledgedAtOnce(t *testing.T) {
 	}, 20*time.Second, time.Millisecond)
 	data, err := slotRecord(t, w)
 	require.NoError(t, err)
-	require.Contains(t, string(data), `"floor":`+seqText(prompt), "kept before it was acknowledged")
+	var found record
+	require.NoError(t, json.Unmarshal(data, &found))
+	require.Equal(t, prompt, found.Floor.Seq, "kept before it was acknowledged")
 }
 
 // What cannot be kept is not acknowledged: the next run might answer from before it.
@@ -213,7 +215,7 @@ func (k keepsFirst) kept() (found record) {
 
 func (k keepsFirst) Renew(ctx context.Context, r head.Renewal) ([]byte, error) {
 	if r.Join == nil {
-		assert.GreaterOrEqual(k.t, k.kept().Floor, r.Seq, "a renewal acknowledges")
+		assert.GreaterOrEqual(k.t, k.kept().Floor.Seq, r.Seq, "a renewal acknowledges")
 	}
 	return k.uplink.Renew(ctx, r)
 }
@@ -249,6 +251,25 @@ func TestWhatIsToldIsKeptFirst(t *testing.T) {
 	w.stopped(t, false)
 	_, _, left := w.hub.Heard()
 	require.GreaterOrEqual(t, len(left), 3, "two that stopped, and one that was replaced")
+}
+
+func TestAQuarantineOutlastsTheRun(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.RunDir = onTmpfs(t) })
+	k := w.key(w.deployment("echo"))
+	w.run()
+	w.caughtUp()
+	w.v.quarantine(events.ErrFork)
+	renewals, _, _ := w.hub.Heard()
+	require.Eventually(t, func() bool { // which it goes on sending, and nothing comes of it
+		all, _, _ := w.hub.Heard()
+		return len(all) > len(renewals)+2
+	}, 20*time.Second, time.Millisecond)
+	require.Equal(t, projections.NotFresh, w.check(k.secret, "echo").Reason)
+	var found record
+	data, err := slotRecord(t, w)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &found))
+	require.Empty(t, found.Grant, "the next run has to ask for one")
 }
 
 func TestAStrangerBeginsAnew(t *testing.T) {

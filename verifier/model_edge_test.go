@@ -69,9 +69,12 @@ func (e *edge) start() bool {
 	}
 	rec := &e.session.rec
 	if e.m.without == floorKept {
-		rec.Floor = 0
+		rec.Floor = head.Head{}
 	}
-	e.hold = newHold(e.at, max(e.at.Seq, rec.Floor), rec.Instance)
+	e.hold = newHold(e.at, rec.Floor, rec.Instance)
+	if e.m.without == floorOfOneHistory {
+		e.hold.owed, e.hold.gate.quarantined = head.Head{}, nil
+	}
 	if len(rec.Grant) > 0 {
 		e.newest, e.proof = e.m.open(rec.Grant).Seq, rec.Grant
 		_ = e.hold.resume(e.m.open(rec.Grant), rec.Grant, rec.Asked, e.clock())
@@ -149,12 +152,12 @@ func (e *edge) renew() bool {
 		return false
 	}
 	rec := &e.session.rec
-	if rec.Member && e.m.without != renewalKeepsFloor {
-		_ = e.session.acked(e.at.Seq, e.hold.using)
+	if e.m.without != renewalKeepsFloor {
+		_ = e.session.acked(headOf(e.at), e.hold.using)
 		e.keep()
 	}
 	r := head.Renewal{
-		Ack:    head.Ack{Instance: rec.Instance, Head: headOfPosition(e.at)},
+		Ack:    head.Ack{Instance: rec.Instance, Head: headOf(e.at)},
 		Ticket: rec.Ticket, Newest: e.proof, Schema: events.Schema, Nonce: e.m.draw(),
 	}
 	if !rec.Member {
@@ -211,10 +214,10 @@ func (e *edge) granted(p packet) {
 func (e *edge) bend(g *head.Grant) {
 	switch e.m.without {
 	case usableOnceApplied:
-		g.Head = headOfPosition(e.at)
+		g.Head = headOf(e.at)
 	case equalChain:
 		if e.forked > 0 {
-			g.Head = headOfPosition(e.at)
+			g.Head = headOf(e.at)
 		}
 	case countsFromSending:
 		for i := range e.hold.asked {
@@ -245,7 +248,7 @@ func (e *edge) follow() bool {
 	entry := e.m.log[e.at.Seq]
 	next, err := e.at.Next(entry)
 	if err != nil {
-		e.hold.quarantine(err)
+		e.quarantine(err)
 		return true
 	}
 	e.at = next
@@ -255,7 +258,7 @@ func (e *edge) follow() bool {
 
 // fork puts a commit into the index that the log does not have: a mirror that lost its way.
 func (e *edge) fork() bool {
-	if !e.up || e.at.Seq == 0 || e.at.Seq < e.hold.gate.floor || e.forked > 0 || e.hold.gate.quarantined != nil {
+	if !e.up || e.at.Seq == 0 || e.forked > 0 || e.hold.gate.quarantined != nil {
 		return false
 	}
 	c := &events.Commit{Schema: events.Schema, Incarnation: inc, Term: e.at.Term, First: e.at.Seq + 1, Parent: e.at.Chain, Time: e.at.Time}
@@ -271,8 +274,29 @@ func (e *edge) show() bool {
 	if !e.up || len(e.unshown) == 0 {
 		return false
 	}
-	_ = e.hold.apply(e.unshown[0])
+	if err := e.hold.apply(e.unshown[0]); err != nil {
+		e.quarantine(err)
+	}
 	e.unshown = e.unshown[1:]
+	return true
+}
+
+func (e *edge) quarantine(why error) {
+	e.hold.quarantine(why)
+	_ = e.session.disown()
+	e.keep()
+}
+
+// rebuild begins a new index.
+func (e *edge) rebuild() bool {
+	if !e.up || e.closing || e.hold.gate.quarantined != nil {
+		return false
+	}
+	e.at, e.durable, e.forked, e.unshown = events.Position{}, events.Position{}, 0, nil
+	e.hold.beginBehind(e.at, e.hold.highest(), e.hold.gate.self)
+	if e.m.without == timeOutlivesIndex {
+		e.hold.gate.attested = 0
+	}
 	return true
 }
 
@@ -282,11 +306,11 @@ func (e *edge) acknowledge() bool {
 		return false
 	}
 	rec := &e.session.rec
-	_ = e.session.acked(e.at.Seq, e.hold.using)
+	_ = e.session.acked(headOf(e.at), e.hold.using)
 	e.keep()
-	a := head.Ack{Instance: rec.Instance, Head: headOfPosition(e.at)}
+	a := head.Ack{Instance: rec.Instance, Head: headOf(e.at)}
 	if next := e.at.Seq + 1; e.m.without == readersSeeFirst && int(next) <= len(e.m.log) {
-		a.Head = headOfPosition(e.m.positionAt(next))
+		a.Head = headOf(e.m.positionAt(next))
 	} else {
 		e.acknowledged(a)
 	}
@@ -339,9 +363,11 @@ func (e *edge) copied() bool {
 	if len(e.m.edges) == maxEdges || e.durable.Seq == 0 {
 		return false
 	}
-	e.m.edges = append(e.m.edges, &edge{
-		m: e.m, name: string(rune('p' + len(e.m.edges))), mode: e.mode, rate: e.rate, at: e.durable, durable: e.durable, forked: e.forked,
-	})
+	copied := &edge{m: e.m, name: string(rune('p' + len(e.m.edges))), mode: e.mode, rate: e.rate, at: e.durable, durable: e.durable}
+	if e.forked < e.durable.Seq {
+		copied.forked = e.forked
+	}
+	e.m.edges = append(e.m.edges, copied)
 	return true
 }
 

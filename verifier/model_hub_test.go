@@ -45,12 +45,8 @@ func (h *hub) clock() time.Duration        { return elapsed(h.m.now, h.rate) }
 func (h *hub) wall() events.Instant        { return noonOfTheModel + events.Instant(h.m.now.Milliseconds()) }
 func (h *hub) leading() bool               { return h.term > 0 }
 func (h *hub) mayReply() bool              { return h.leading() && h.clock() < h.believes }
-func (h *hub) end() head.Head              { return headOfPosition(h.at) }
+func (h *hub) end() head.Head              { return headOf(h.at) }
 func (h *hub) known() *projections.Charter { c := h.charter; return &c }
-
-func headOfPosition(p events.Position) head.Head {
-	return head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}
-}
 
 // stepDown is the end of a term, for whatever reason.
 func (h *hub) stepDown() {
@@ -271,7 +267,7 @@ func (h *hub) grant(p packet) {
 		h.heedTwins(p)
 		h.tickets[r.Instance] = g.Ticket
 		if h.m.without == newestHead {
-			g.Head = headOfPosition(h.m.positionAt(h.at.Seq - 1))
+			g.Head = headOf(h.m.positionAt(h.at.Seq - 1))
 		}
 		g.Attested = h.wall()
 		h.outbox = append(h.outbox, packet{edge: p.edge, run: p.run, asked: p.asked, grant: &g})
@@ -307,7 +303,7 @@ func (h *hub) acknowledge(a head.Ack) { h.fleet.Ack(h.asCounted(a), h.clock()) }
 
 func (h *hub) asCounted(a head.Ack) head.Ack {
 	if h.m.without == ackedChain && a.Seq <= h.at.Seq {
-		a.Head = headOfPosition(h.m.positionAt(a.Seq))
+		a.Head = headOf(h.m.positionAt(a.Seq))
 	}
 	return a
 }

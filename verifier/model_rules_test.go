@@ -13,10 +13,12 @@ const (
 	grantOfOneInstance
 	gateFloor
 	floorKept
+	floorOfOneHistory
 	renewalKeepsFloor
 	forgottenFirst
 	suspendCounts
 	attestedTime
+	timeOutlivesIndex
 	ackedChain
 	readersSeeFirst
 	newestHead
@@ -39,10 +41,12 @@ var rules = map[rule]string{
 	grantOfOneInstance:     "HOLD: a grant is of one instance",
 	gateFloor:              "GATE: nothing is answered below the floor",
 	floorKept:              "DURABLE: a restart goes on with the floor",
+	floorOfOneHistory:      "DURABLE: ... and with its chain",
 	renewalKeepsFloor:      "DURABLE: the floor is kept before a renewal acknowledges",
 	forgottenFirst:         "DURABLE: an instance is forgotten before its goodbye",
 	suspendCounts:          "TIMES: the clock goes on in suspend",
 	attestedTime:           "CLOCK: never behind the attested time",
+	timeOutlivesIndex:      "CLOCK: ... whatever becomes of the index",
 	ackedChain:             "ACK: counted only if the chain is the log's",
 	readersSeeFirst:        "ACK: sent after readers see it",
 	newestHead:             "GRANT: its head is the newest durable one",
@@ -58,12 +62,15 @@ var rules = map[rule]string{
 
 // telling are the kinds of steps that a rule is mostly about, where histories of all kinds would take long to come to the point.
 var telling = map[rule][]string{
-	equalChain:             {"follows a fork", "renews"},
+	equalChain:             {"follows a fork", "renews", "a packet arrives", "sends a grant", "time passes until a fence"},
+	floorOfOneHistory:      {"follows a fork", "crashes", "starts"},
 	ticketsOnce:            {"is doubled", "crashes", "starts", "a packet arrives"},
 	longestLease:           {"changes the lease", "time passes until a fence"},
-	selfLeaseOfBefore:      takeovers,
+	selfLeaseOfBefore:      {"is elected", "opens a term", "sends a grant", "a packet arrives"},
 	repliesInsideSelfLease: takeovers,
 }
 
-var takeovers = []string{"is elected", "opens a term", "has its append land", "learns of its append", "sends a grant", "time passes until a fence",
-	"a packet arrives"}
+var takeovers = []string{
+	"is elected", "opens a term", "has its append land", "learns of its append", "sends a grant", "time passes until a fence",
+	"a packet arrives",
+}

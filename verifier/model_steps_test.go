@@ -58,6 +58,7 @@ var happenings = []happening{
 	{name: "is to stop", weight: 2, hows: 1, edge: func(e *edge, _ int) bool { return e.stop() }},
 	{name: "says goodbye", weight: 6, hows: 1, edge: func(e *edge, _ int) bool { return e.saysGoodbye() }},
 	{name: "follows a fork", weight: 1, hows: 1, edge: func(e *edge, _ int) bool { return e.fork() }},
+	{name: "begins a new index", weight: 1, hows: 1, edge: func(e *edge, _ int) bool { return e.rebuild() }},
 	{name: "is suspended", weight: 2, hows: len(pauses), edge: (*edge).suspend},
 	{name: "has its wall clock stepped", weight: 1, hows: 2, edge: (*edge).stepWall},
 	{name: "is copied", weight: 1, hows: 1, edge: func(e *edge, _ int) bool { return e.copied() }},

@@ -54,7 +54,7 @@ func (v *Verifier) rebuild() error {
 	}
 	v.change(func(h *hold, _ time.Duration) {
 		v.damage = nil
-		*h = *newHold(v.idx.Position(), h.gate.floor, h.gate.self)
+		h.beginBehind(v.idx.Position(), h.highest(), h.gate.self)
 		v.restart()
 	})
 	return nil

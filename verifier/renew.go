@@ -85,11 +85,11 @@ func (v *Verifier) renewal() (head.Renewal, error) {
 	defer v.mu.Unlock()
 	rec, g := &v.session.rec, &v.hold.gate
 	p, digest := v.idx.Digest()
-	if err := v.session.acked(p.Seq, v.hold.using); err != nil {
+	if err := v.session.acked(headOf(p), v.hold.using); err != nil {
 		return head.Renewal{}, err
 	}
 	r := head.Renewal{
-		Ack:    head.Ack{Instance: rec.Instance, Head: head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}},
+		Ack:    head.Ack{Instance: rec.Instance, Head: headOf(p)},
 		Ticket: rec.Ticket, Newest: v.proof, State: string(g.state(v.opts.Clock.Elapsed())),
 		Schema: events.Schema, Wall: events.InstantOf(v.opts.Clock.Now()),
 		IndexDigest: digest, DigestVersion: keyindex.DigestVersion, WantsToRebuild: v.damage != nil,
@@ -190,10 +190,10 @@ func (v *Verifier) ackNow() {
 	member := rec.Member
 	var err error
 	if member {
-		err = v.session.acked(p.Seq, v.hold.using)
+		err = v.session.acked(headOf(p), v.hold.using)
 		v.ackedAt = v.opts.Clock.Elapsed()
 	}
-	ack := head.Ack{Instance: rec.Instance, Head: head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}}
+	ack := head.Ack{Instance: rec.Instance, Head: headOf(p)}
 	v.mu.Unlock()
 	switch {
 	case err != nil:

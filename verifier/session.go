@@ -30,7 +30,7 @@ type record struct {
 	Member      bool               `json:"member"` // it has been granted something
 	Ticket      head.Ticket        `json:"ticket"`
 	Incarnation events.Incarnation `json:"incarnation"`
-	Floor       events.Seq         `json:"floor"`           // what it acknowledged
+	Floor       head.Head          `json:"floor"`           // what it acknowledged
 	Grant       []byte             `json:"grant,omitempty"` // signed, in use,
 	Asked       time.Duration      `json:"asked"`           // and when it was asked for, since boot
 }
@@ -110,12 +110,12 @@ func (s *session) goOnAs(was record) error {
 	return s.put()
 }
 
-// acked keeps that everything up to seq was acknowledged, before it is, and the grant in use.
-func (s *session) acked(seq events.Seq, using *lease) error {
-	if seq <= s.rec.Floor {
+// acked keeps that everything up to h was acknowledged, before it is, and the grant in use.
+func (s *session) acked(h head.Head, using *lease) error {
+	if h.Seq <= s.rec.Floor.Seq {
 		return nil
 	}
-	s.rec.Floor = seq
+	s.rec.Floor = h
 	s.uses(using)
 	return s.put()
 }
@@ -130,6 +130,12 @@ func (s *session) uses(l *lease) {
 func (s *session) granted(g *head.Grant, using *lease) error {
 	s.rec.Member, s.rec.Ticket, s.rec.Incarnation = true, g.Ticket, g.Incarnation
 	s.uses(using)
+	return s.put()
+}
+
+// disown keeps that no run may go on by the grant that was in use.
+func (s *session) disown() error {
+	s.rec.Grant = nil
 	return s.put()
 }
 

@@ -107,7 +107,7 @@ func Open(dir string, opts Options) (*Verifier, error) {
 	if opts.Listen != nil {
 		v.listeners = append(v.listeners, opts.Listen)
 	}
-	v.hold = newHold(events.Position{}, 0, events.InstanceID{})
+	v.hold = newHold(events.Position{}, head.Head{}, events.InstanceID{})
 	v.gate.Store(&gate{})
 	rise := make(chan struct{})
 	v.rise.Store(&rise)
@@ -139,8 +139,10 @@ func (v *Verifier) goOn(h *hold, now time.Duration) {
 		_ = v.session.beginAnew() // the next attempt to keep anything tells of a directory that cannot be written
 	}
 	quarantined := h.gate.quarantined
-	*h = *newHold(position, max(position.Seq, rec.Floor), rec.Instance)
-	h.gate.quarantined = quarantined
+	h.beginBehind(position, rec.Floor, rec.Instance)
+	if quarantined != nil {
+		h.quarantine(quarantined)
+	}
 	if len(rec.Grant) == 0 {
 		return
 	}
@@ -235,8 +237,16 @@ func (a applier) Apply(entries []events.Entry) error {
 	return err
 }
 
+// quarantine is for longer than this run: a restart mends nothing, and must not answer by what was granted before.
 func (v *Verifier) quarantine(why error) {
-	v.change(func(h *hold, _ time.Duration) { h.quarantine(why) })
+	var err error
+	v.change(func(h *hold, _ time.Duration) {
+		h.quarantine(why)
+		err = v.session.disown()
+	})
+	if err != nil {
+		v.tell(RenewalFailed{Err: err, InARow: 1})
+	}
 }
 
 // change does something to the hold, shows checks the gate that comes of it, and tells of a new state.
