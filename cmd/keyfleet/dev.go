@@ -45,7 +45,7 @@ its user, and admin_key, the credential for REST. It is there for as long as dev
 	f := cmd.Flags()
 	f.StringVar(&d.data, "data", defaultData, "directory, made if it is not there")
 	f.StringVar(&d.nats, "nats", "127.0.0.1:4222", "where NATS listens: commands")
-	f.StringVar(&d.http, "http", "127.0.0.1:8080", "where REST is")
+	f.StringVar(&d.http, "http", "127.0.0.1:8080", "where REST and the console are")
 	f.StringVar(&d.check, "check", "127.0.0.1:8181", "where checks are answered")
 	f.StringVar(&d.admin, "admin", "127.0.0.1:8182", "where /livez, /readyz, /metrics and /debug/ are")
 	f.StringVar(&d.gateway, "gateway", "127.0.0.1:8280", "where the gateway forwards to deployments")

@@ -19,7 +19,8 @@ Keyfleet is ready. Create a key, show it to a model, revoke it:
   curl -sS {{.File.Gateway}}/{{.Model}}/v1/chat/completions -H "x-api-key: $KEY" -d '{"messages":[{"role":"user","content":"Hello, edge!"}]}'
   {{.Binary}} keys delete my-first-key --wait confirmed
 
-The second command once more is then answered 401. All addresses are in {{.Path}}; Ctrl-C stops.
+The second command once more is then answered 401. The console is at {{.File.HTTP}}: sign in with
+the admin_key of {{.Path}}. All addresses are in there; Ctrl-C stops.
 `))
 
 func welcome(out io.Writer, data string, file devFile) error {

@@ -66,7 +66,7 @@ func TestReadmeCommands(t *testing.T) {
 		}
 	}
 	shown := strings.NewReplacer(
-		"http://127.0.0.1:8280", dev.Gateway, "http://127.0.0.1:8181", dev.Check, "http://127.0.0.1:8182", dev.Admin,
+		"http://127.0.0.1:8080", dev.HTTP, "http://127.0.0.1:8280", dev.Gateway, "http://127.0.0.1:8181", dev.Check, "http://127.0.0.1:8182", dev.Admin,
 		"nats req", "nats -s "+dev.NATS+" req",
 	).Replace(script.String())
 	shell := exec.Command("bash", "-c", shown)
@@ -75,7 +75,7 @@ func TestReadmeCommands(t *testing.T) {
 	t.Logf("%s", output)
 	require.NoError(t, err)
 	for _, want := range []string{
-		`"content":"Hello, edge!"`, "deleted my-first-key", "\n401\n", "allowed", `"name":"llama"`, `"deployment_names":["echo-model","llama"]`,
+		`"content":"Hello, edge!"`, `"name":"rest-key"`, "deleted my-first-key", "\n401\n", "allowed", `"name":"llama"`, `"deployment_names":["echo-model","llama"]`,
 		"Keyfleet-Key-Id:", `"state":"serving"`,
 	} {
 		require.Contains(t, string(output), want)

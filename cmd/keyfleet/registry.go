@@ -42,7 +42,7 @@ first-admin-key in its directory: take it from there, and remove the file.`,
 		Args: cobra.NoArgs,
 	}
 	server.addTo(cmd, "./keyfleet-registry")
-	cmd.Flags().StringVar(&rest, "http", "127.0.0.1:8080", "where REST is; put something that speaks TLS before it")
+	cmd.Flags().StringVar(&rest, "http", "127.0.0.1:8080", "where REST and the console are; put something that speaks TLS before it")
 	cmd.Flags().StringVar(&signing, "signing-key", "", "file with the private half of the log's key, as keyfleet init wrote it (required)")
 	cmd.Flags().StringVar(&system.creds, "system-creds", "", "NATS credentials file of the system account, to ask the servers whether they sync always")
 	cmd.Flags().StringVar(&system.nats, "system-nats", "", "NATS URL for the system account, if it is not --nats")

@@ -16,12 +16,19 @@ import (
 
 	"github.com/keyfleet/keyfleet/events/apikey"
 	"github.com/keyfleet/keyfleet/registry"
+	"github.com/keyfleet/keyfleet/registry/console"
 	"github.com/keyfleet/keyfleet/registry/httpapi"
 )
 
 // restHandler is all that a registry serves to admins over HTTP.
 func restHandler(s *registry.Service, log *slog.Logger) http.Handler {
-	return httpapi.New(s, log)
+	rest := httpapi.New(s, log)
+	mux := http.NewServeMux()
+	for _, path := range []string{"/cloud/", "/v1/", "/openapi.json", "/docs/api"} {
+		mux.Handle(path, rest)
+	}
+	mux.Handle("/", console.New(s, log))
+	return mux
 }
 
 // serveREST answers at once, from what is folded in, and takes writes while the registry leads.
