@@ -84,35 +84,38 @@ func (f *fleet) running(run func(context.Context)) (stop func()) {
 	return stop
 }
 
+// startRegistry starts the only registry, and returns once it leads.
 func (f *fleet) startRegistry() {
-	cat, err := catalog.Open(f.TempDir(), catalog.Options{})
+	f.svc, _ = f.runRegistry("hub", f.TempDir(), f.server.ClientURL())
+	require.Eventually(f, func() bool { _, active := f.svc.Active(); return active }, 20*time.Second, time.Millisecond)
+	f.opened = time.Now()
+}
+
+// runRegistry runs one with its catalog in dir, connected to address.
+func (f *fleet) runRegistry(name, dir, address string) (svc *registry.Service, stop func()) {
+	cat, err := catalog.Open(dir, catalog.Options{})
 	require.NoError(f, err)
-	nc := f.server.Connect()
+	nc := eventlogtest.Connect(f, address, nats.RetryOnFailedConnect(true))
 	log, err := eventlog.Open(f.Context(), nc, eventlog.Options{SyncAlways: f.server.SyncAlways})
 	require.NoError(f, err)
-	election, err := natsapi.NewElection(f.Context(), nc, natsapi.ElectionOptions{Name: "hub"})
+	election, err := natsapi.NewElection(f.Context(), nc, natsapi.ElectionOptions{Name: name})
 	require.NoError(f, err)
-	opened := make(chan struct{}, 16)
-	f.svc = registry.NewService(shiftedLog{log, f.time}, cat, election, registry.Options{
-		Name: "hub", Clock: f.time, SigningKey: f.key,
+	svc = registry.NewService(shiftedLog{log, f.time}, cat, election, registry.Options{
+		Name: name, Clock: f.time, SigningKey: f.key,
 		Observe: func(e registry.Event) {
-			switch e := e.(type) {
-			case registry.TermOpened:
-				opened <- struct{}{}
-			case registry.Committed:
+			if e, ok := e.(registry.Committed); ok {
 				f.heard <- e
 			}
 		},
 	})
-	api, err := natsapi.Serve(nc, f.svc, "0.0.0")
+	api, err := natsapi.Serve(nc, svc, "0.0.0")
 	require.NoError(f, err)
-	f.running(func(ctx context.Context) {
-		_ = f.svc.Run(ctx) // ends with ctx
+	return svc, f.running(func(ctx context.Context) {
+		_ = svc.Run(ctx) // ends with ctx
 		_ = api.Close()
 		_ = cat.Close()
+		nc.Close()
 	})
-	<-opened
-	f.opened = time.Now()
 }
 
 // edge is a verifier of the fleet, on a connection of its own.
@@ -121,12 +124,18 @@ type edge struct {
 	fleet *fleet
 	nc    *nats.Conn
 	line  *line
+	stop  func()
 	ready chan struct{} // has something in it once the verifier answers
 }
 
-// openVerifier makes one that reaches the log over a connection to the server or, with an address, to that.
-func (f *fleet) openVerifier(name string, opts verifier.Options, address ...string) *edge {
-	e := &edge{fleet: f, ready: make(chan struct{}, 1), nc: eventlogtest.Connect(f, append(address, f.server.ClientURL())[0])}
+// openVerifier makes a new one.
+func (f *fleet) openVerifier(name string, opts verifier.Options) *edge {
+	return f.reopenVerifier(name, f.TempDir(), f.server.ClientURL(), opts)
+}
+
+// reopenVerifier makes one with its index in dir, connected to address.
+func (f *fleet) reopenVerifier(name, dir, address string, opts verifier.Options) *edge {
+	e := &edge{fleet: f, ready: make(chan struct{}, 1), nc: eventlogtest.Connect(f, address, nats.RetryOnFailedConnect(true))}
 	log, err := eventlog.Open(f.Context(), e.nc, eventlog.Options{ReadOnly: true})
 	require.NoError(f, err)
 	hub, err := uplink.New(e.nc, name)
@@ -142,15 +151,16 @@ func (f *fleet) openVerifier(name string, opts verifier.Options, address ...stri
 			}
 		}
 	}
-	e.Verifier, err = verifier.Open(f.TempDir(), opts)
+	e.Verifier, err = verifier.Open(dir, opts)
 	require.NoError(f, err)
 	return e
 }
 
 func (e *edge) start() {
-	e.fleet.running(func(ctx context.Context) {
+	e.stop = e.fleet.running(func(ctx context.Context) {
 		_ = e.Run(ctx) // ends with ctx
 		_ = e.Close()
+		e.nc.Close()
 	})
 }
 

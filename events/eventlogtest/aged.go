@@ -24,8 +24,10 @@ func Age(t testing.TB, nc *nats.Conn, lease time.Duration) {
 	opened, err := events.DecodeCommit(message.Data)
 	must(t, err)
 	must(t, js.DeleteStream(t.Context(), eventlog.StreamName))
-	_, err = js.CreateStream(t.Context(), stream.CachedInfo().Config)
-	must(t, err)
+	await(t, "the stream's directory to be free again", func() bool {
+		_, err := js.CreateStream(t.Context(), stream.CachedInfo().Config)
+		return err == nil
+	})
 
 	opened.Time = events.InstantOf(time.Now().Add(-24 * time.Hour))
 	at := publish(t, js, events.Position{}, opened)
