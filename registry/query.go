@@ -140,6 +140,15 @@ func (p *page) take(texts ...string) bool {
 	return p.seen > p.offset && p.seen <= p.offset+p.limit
 }
 
+// skip is how many need not even be looked at: all before the page, unless a search has to tell which those are.
+func (p *page) skip() int {
+	if p.search != "" {
+		return 0
+	}
+	p.seen = p.offset
+	return p.offset
+}
+
 // full reports whether nothing further can be on the page. Without a search, what follows need not be
 // looked at: the project's own count tells how many there are.
 func (p *page) full() bool { return p.search == "" && p.seen >= p.offset+p.limit }
@@ -158,7 +167,7 @@ func listKeys(ctx context.Context, r *catalog.Reader, c *Command, now events.Ins
 	}
 	orders := map[string]catalog.Order{"name": catalog.ByName, "created_at": catalog.ByCreated, "expires_at": catalog.ByExpiry}
 	list := &KeyPage{Results: []KeyView{}, Seq: r.Position.Seq}
-	err = r.Keys(c.Project, orders[p.order], p.descending, func(k *projections.Key) (bool, error) {
+	err = r.Keys(c.Project, orders[p.order], p.descending, p.skip(), func(k *projections.Key) (bool, error) {
 		if !p.take(k.Name, k.Description, k.Hint, k.ID.String()) {
 			return !p.full(), ctx.Err()
 		}

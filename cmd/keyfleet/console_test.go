@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 )
@@ -17,10 +19,10 @@ import (
 // browser is a headless Chromium. Its screenshots are artefacts of the test: go test -artifacts keeps them.
 type browser struct {
 	context.Context
-	t *testing.T
+	t testing.TB
 }
 
-func openBrowser(t *testing.T) *browser {
+func openBrowser(t testing.TB) *browser {
 	t.Helper()
 	if _, err := exec.LookPath("chromium"); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -36,7 +38,7 @@ func openBrowser(t *testing.T) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel = context.WithTimeout(ctx, 90*time.Second)
 	t.Cleanup(cancel)
 	return &browser{ctx, t}
 }
@@ -61,11 +63,27 @@ func (b *browser) press(button string) {
 	b.do(chromedp.Click(`//main//*[self::button or self::a or self::summary][normalize-space()="` + button + `"]`))
 }
 
+// photograph keeps a picture of the page, once nothing about it keeps anybody out: with AXE=node_modules/axe-core/axe.min.js
+// in the environment, axe-core looks for that.
 func (b *browser) photograph(name string) {
 	b.t.Helper()
+	if axe := os.Getenv("AXE"); axe != "" {
+		b.requireAccessible(name, axe)
+	}
 	var picture []byte
 	b.do(chromedp.FullScreenshot(&picture, 100))
 	require.NoError(b.t, os.WriteFile(filepath.Join(b.t.ArtifactDir(), name+".png"), picture, 0o600))
+}
+
+func (b *browser) requireAccessible(name, axe string) {
+	b.t.Helper()
+	source, err := os.ReadFile(axe)
+	require.NoError(b.t, err)
+	var found []string
+	b.do(chromedp.Evaluate(string(source)+";0", nil), chromedp.Evaluate(
+		`axe.run().then((r) => !r.passes.length ? ["axe looked at nothing"] : r.violations.flatMap((v) => v.nodes.map((n) => v.impact + " " + v.id + " " + n.target)))`, &found,
+		func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	require.Empty(b.t, found, name)
 }
 
 func (b *browser) text(selector string) (text string) {
@@ -151,6 +169,9 @@ func (b *browser) lookAround(dev *devProcess) {
 	}
 	b.do(chromedp.Navigate(dev.HTTP+"/projects/demo/deployments/echo-model"), chromedp.WaitVisible("h1"))
 	b.see("this deployment opens to nobody")
+	b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
+	b.do(chromedp.Navigate(dev.HTTP + "/projects/_admin/keys/dev-admin?tab=secret"))
+	b.photograph("dark")
 	b.do(chromedp.EmulateViewport(390, 800))
 	b.do(chromedp.Navigate(dev.HTTP + "/projects/_admin/keys"))
 	b.photograph("phone")

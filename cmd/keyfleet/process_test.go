@@ -114,7 +114,7 @@ func launchDev(data string, args ...string) (*devProcess, error) {
 	return d, nil
 }
 
-func startDev(t *testing.T, data string) *devProcess {
+func startDev(t testing.TB, data string) *devProcess {
 	t.Helper()
 	d, err := launchDev(data)
 	require.NoError(t, err)

@@ -25,7 +25,7 @@ type restAnswer struct {
 }
 
 // rest calls as the holder of an admin key.
-func rest(t *testing.T, method, url, adminKey, body string) restAnswer {
+func rest(t testing.TB, method, url, adminKey, body string) restAnswer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	require.NoError(t, err)

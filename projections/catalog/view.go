@@ -122,10 +122,15 @@ const (
 	ByExpiry
 )
 
-// Keys calls yield with the project's keys in order, until it returns false.
-func (v *View) Keys(project string, by Order, descending bool, yield func(*projections.Key) (bool, error)) error {
+// Keys calls yield with the project's keys in order, but for so many of the first, until it returns false. Keys that are
+// skipped are not read.
+func (v *View) Keys(project string, by Order, descending bool, skip int, yield func(*projections.Key) (bool, error)) error {
 	space := map[Order]byte{ByName: keyNameSpace, ByCreated: keyCreatedSpace, ByExpiry: keyExpiringSpace}[by]
 	each := func(pointer, value []byte) (bool, error) {
+		if skip > 0 {
+			skip--
+			return true, nil
+		}
 		id := value
 		if by != ByName {
 			id = pointer[len(pointer)-len(events.KeyID{}):]

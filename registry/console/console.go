@@ -2,9 +2,7 @@ package console
 
 import (
 	"context"
-	"embed"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/http"
 
@@ -20,9 +18,6 @@ type Service interface {
 	Look(context.Context, registry.Command) (any, registry.Reading, error)
 	Trail(ctx context.Context, project string, before uint64, enough int, match func(*history.Entry) bool) ([]history.Entry, uint64, error)
 }
-
-//go:embed static
-var static embed.FS
 
 const maxForm = 128 << 10 // roomy: a thousand deployments take 40 kB
 
@@ -50,11 +45,7 @@ func New(s Service, log *slog.Logger) http.Handler {
 	for _, p := range pages {
 		mux.HandleFunc(p.pattern, func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, p) })
 	}
-	files, err := fs.Sub(static, "static")
-	if err != nil {
-		panic(err) // the folder is in the binary
-	}
-	mux.Handle("GET /static/", http.StripPrefix("/static/", http.FileServerFS(files)))
+	mux.Handle("GET /static/", http.HandlerFunc(serveStatic))
 	return headers(http.NewCrossOriginProtection().Handler(mux))
 }
 

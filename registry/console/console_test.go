@@ -177,6 +177,19 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// TestStaticFiles keeps files in browsers for as long as they are what the pages name.
+func TestStaticFiles(t *testing.T) {
+	r := newRoom(t)
+	for _, name := range []string{"console.css", "console.js", "icon.svg"} {
+		got := r.send("", http.MethodGet, staticURL(name), nil)
+		require.Equal(t, http.StatusOK, got.Code, name)
+		assert.Contains(t, got.Header().Get("Cache-Control"), "immutable")
+		assert.NotContains(t, got.Header().Get("Content-Type"), "text/plain")
+	}
+	assert.Equal(t, http.StatusNotFound, r.send("", http.MethodGet, "/static/console.js?v=another", nil).Code)
+	assert.Equal(t, http.StatusNotFound, r.send("", http.MethodGet, "/static/", nil).Code)
+}
+
 func TestCreate(t *testing.T) {
 	r := newRoom(t)
 	const keys = "/projects/acme/keys"

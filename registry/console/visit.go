@@ -43,6 +43,7 @@ var words = template.FuncMap{
 	},
 	"seconds": func(ms int64) string { return strconv.FormatFloat(float64(ms)/1000, 'f', 1, 64) + " s" },
 	"add":     func(a, b int) int { return a + b },
+	"static":  staticURL,
 	"words":   func(s string) string { return strings.ReplaceAll(s, "_", " ") },
 }
 

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -135,4 +136,25 @@ func TestImportIsBounded(t *testing.T) {
 	got = h.send(t, "owner", http.MethodPost, path, `{"name":"last-one","digest":"`+strings.Repeat("c", 64)+`"}`+"\n"+strings.Repeat(" ", 70<<10))
 	require.Contains(t, got.body, `"imported":1,"refused":0`)
 	require.Contains(t, got.body, `"ended":"bufio.Scanner: token too long"`)
+}
+
+// TestPages finds every key once, page by page, in each order and both directions.
+func TestPages(t *testing.T) {
+	h := leadingHub(t)
+	const keys, limit = 40, 7
+	h.importKeys(t, 0, keys)
+	for _, order := range []string{"name", "-name", "created_at", "-created_at", "expires_at", "-expires_at"} {
+		found := map[string]bool{}
+		for offset := 0; offset < keys+limit; offset += limit {
+			got := h.send(t, "viewer", http.MethodGet, fmt.Sprintf("/cloud/v3/inference/acme/api_keys?limit=%d&offset=%d&order_by=%s", limit, offset, order), "")
+			var page registry.KeyPage
+			require.NoError(t, json.Unmarshal([]byte(got.body), &page))
+			require.Equal(t, keys, page.Count)
+			require.Len(t, page.Results, min(limit, max(0, keys-offset)), "%s at %d", order, offset)
+			for i := range page.Results {
+				found[page.Results[i].Name] = true
+			}
+		}
+		require.Len(t, found, keys, order)
+	}
 }
