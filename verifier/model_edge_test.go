@@ -293,7 +293,11 @@ func (e *edge) rebuild() bool {
 		return false
 	}
 	e.at, e.durable, e.forked, e.unshown = events.Position{}, events.Position{}, 0, nil
-	e.hold.beginBehind(e.at, e.hold.highest(), e.hold.gate.self)
+	floor := e.hold.highest()
+	if kept := e.session.rec.Floor; kept.Seq > floor.Seq && e.m.without != floorOutlivesIndex {
+		floor = kept
+	}
+	e.hold.beginBehind(e.at, floor, e.hold.gate.self)
 	if e.m.without == timeOutlivesIndex {
 		e.hold.gate.attested = 0
 	}

@@ -14,6 +14,7 @@ const (
 	gateFloor
 	floorKept
 	floorOfOneHistory
+	floorOutlivesIndex
 	renewalKeepsFloor
 	forgottenFirst
 	suspendCounts
@@ -42,6 +43,7 @@ var rules = map[rule]string{
 	gateFloor:              "GATE: nothing is answered below the floor",
 	floorKept:              "DURABLE: a restart goes on with the floor",
 	floorOfOneHistory:      "DURABLE: ... and with its chain",
+	floorOutlivesIndex:     "DURABLE: ... and a new index with what was acknowledged from the old one",
 	renewalKeepsFloor:      "DURABLE: the floor is kept before a renewal acknowledges",
 	forgottenFirst:         "DURABLE: an instance is forgotten before its goodbye",
 	suspendCounts:          "TIMES: the clock goes on in suspend",
@@ -60,17 +62,19 @@ var rules = map[rule]string{
 	repliesInsideSelfLease: "REPLY: a grant leaves inside the self-lease",
 }
 
-// telling are the kinds of steps that a rule is mostly about, where histories of all kinds would take long to come to the point.
+// telling are the kinds of steps that a rule is about, where histories of all kinds would take long to come to the point.
 var telling = map[rule][]string{
-	equalChain:             {"follows a fork", "renews", "a packet arrives", "sends a grant", "time passes until a fence"},
-	floorOfOneHistory:      {"follows a fork", "crashes", "starts"},
-	ticketsOnce:            {"is doubled", "crashes", "starts", "a packet arrives"},
-	longestLease:           {"changes the lease", "time passes until a fence"},
-	selfLeaseOfBefore:      {"is elected", "opens a term", "sends a grant", "a packet arrives"},
-	repliesInsideSelfLease: takeovers,
+	equalChain:             append([]string{"follows a fork", "shows a commit", "revokes a key"}, granting...),
+	floorOfOneHistory:      {"follows a fork", "crashes", "starts", "shows a commit", "acknowledges", "a packet arrives"},
+	floorOutlivesIndex:     append([]string{"begins a new index", "applies a commit", "shows a commit", "follows a fork"}, granting...),
+	forgottenFirst:         {"is to stop", "says goodbye", "starts", "a packet arrives", "has its append land", "learns of its append"},
+	ticketsOnce:            append([]string{"is doubled", "crashes", "starts"}, granting...),
+	longestLease:           {"changes the lease", "has its append land", "learns of its append", "time passes until a fence"},
+	selfLeaseOfBefore:      granting,
+	repliesInsideSelfLease: append([]string{"some time passes"}, takeovers...),
 }
 
-var takeovers = []string{
-	"is elected", "opens a term", "has its append land", "learns of its append", "sends a grant", "time passes until a fence",
-	"a packet arrives",
-}
+var (
+	granting  = []string{"renews", "a packet arrives", "sends a grant", "has its append land", "learns of its append", "time passes until a fence"}
+	takeovers = append([]string{"is elected", "opens a term"}, granting...)
+)

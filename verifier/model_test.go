@@ -37,6 +37,9 @@ func (h *history) run(tell func(string, ...any)) (broken string, happened int) {
 	if !h.cold {
 		m.begin()
 	}
+	if h.without == selfLeaseOfBefore {
+		m.takeOver()
+	}
 	for _, s := range h.steps {
 		if m.happen(s) {
 			happened++
@@ -70,19 +73,18 @@ func drawHistory(r *rand.Rand, without rule) history {
 	return h
 }
 
-// drawKinds leaves some kinds of steps out of a history, so that others come together more often.
+// drawKinds leaves some kinds of steps out of a history, so that others come together more often: most of those that do not tell,
+// where some do.
 func drawKinds(r *rand.Rand, telling []string) (kinds []uint8) {
-	const more = 5
 	for i, kind := range happenings {
-		weight := kind.weight
-		switch {
-		case slices.Contains(telling, kind.name):
-			weight *= more
-		case r.IntN(4) == 0:
-			continue
+		left := r.IntN(4) == 0
+		if len(telling) > 0 {
+			left = !slices.Contains(telling, kind.name) && r.IntN(4) > 0
 		}
-		for range weight {
-			kinds = append(kinds, uint8(i))
+		for range kind.weight {
+			if !left {
+				kinds = append(kinds, uint8(i))
+			}
 		}
 	}
 	return kinds

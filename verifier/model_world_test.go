@@ -88,6 +88,16 @@ func (m *model) begin() {
 	}
 }
 
+// takeOver makes it one in which B has led for a second, elected too early: A believes that it leads for another.
+func (m *model) takeOver() {
+	b := m.hubs[1]
+	b.elect()
+	b.openTerm()
+	b.land()
+	b.learn()
+	m.now += time.Second
+}
+
 // sealed makes the entry of a commit with the event.
 func sealed(c *events.Commit, e events.Event) events.Entry {
 	if err := c.Add(e); err != nil {

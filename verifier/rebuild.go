@@ -54,7 +54,11 @@ func (v *Verifier) rebuild() error {
 	}
 	v.change(func(h *hold, _ time.Duration) {
 		v.damage = nil
-		h.beginBehind(v.idx.Position(), h.highest(), h.gate.self)
+		floor := h.highest()
+		if kept := v.session.rec.Floor; kept.Seq > floor.Seq {
+			floor = kept // in the index, acknowledged, and not shown to the hold any more
+		}
+		h.beginBehind(v.idx.Position(), floor, h.gate.self)
 		v.restart()
 	})
 	return nil
