@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	return a.asReader(group("audit", "Read the log as evidence", a.auditLog()))
+	return a.asReader(group("audit", "Read the log as evidence", a.auditLog(), a.auditVerify(), a.auditExport(), a.auditImport(), a.auditProve()))
 }
 
 func (a *app) auditLog() *cobra.Command {

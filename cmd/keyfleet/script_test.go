@@ -18,6 +18,8 @@ import (
 //	status N cmd args     runs a command that must exit with status N
 //	capture VAR regexp    sets VAR to the first group of what regexp finds in stdout
 //	applied SEQ           waits until dev's verifier has applied SEQ
+//	signingkey FILE       makes a signing key
+//	shorten FILE N        takes the last N bytes off a file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -25,6 +27,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"dev": scriptDev, "status": scriptStatus, "capture": scriptCapture, "applied": scriptApplied,
+			"signingkey": scriptSigningKey, "shorten": scriptShorten,
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("USER", "Somebody Else")
@@ -82,4 +85,22 @@ func scriptApplied(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	dev := devFile{Check: ts.Getenv("DEV_CHECK")}
 	ts.Check(dev.caughtUp(context.Background(), seq))
+}
+
+func scriptSigningKey(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: signingkey FILE")
+	}
+	_, err := makeSigningKey(ts.MkAbs(args[0]))
+	ts.Check(err)
+}
+
+func scriptShorten(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: shorten FILE N")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	body := ts.ReadFile(args[0])
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), int64(len(body)-n)))
 }

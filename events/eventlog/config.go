@@ -65,6 +65,7 @@ func checkHub(c jetstream.StreamConfig) error {
 		setting{!c.Sealed, "it is sealed: nothing can be appended"},
 		setting{c.Mirror == nil, "it is a mirror; the log itself was expected (followers of a mirror say so when they open it)"},
 		setting{c.FirstSeq <= 1, "first_seq must be 1"},
+		setting{c.Metadata[restoring] == "", "a restore into it was not finished: run `keyfleet audit import` again with the same archive"},
 	))
 }
 

@@ -33,6 +33,7 @@ type Log struct {
 	reader   jetstream.Stream // as Open found it: with AllowDirect off, its reads go to the stream's leader
 	mirror   bool
 	readOnly bool
+	replicas int // of a log that is being restored
 
 	attempt  time.Duration // how long one request may go unanswered before it is made again
 	patience time.Duration // how long a replicated stream may seem to end too early before it is believed

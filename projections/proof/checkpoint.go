@@ -64,7 +64,7 @@ func (c *Checkpoint) Sign(key ed25519.PrivateKey) ([]byte, error) {
 // OpenCheckpoint reads a checkpoint that one of the keys has signed, and says which. Signatures of others, as witnesses
 // add them, are passed over. Errors wrap ErrNotSigned or events.ErrMalformed.
 func OpenCheckpoint(signed []byte, keys ...events.PublicKey) (Checkpoint, events.PublicKey, error) {
-	c, err := readUnsigned(signed)
+	c, err := PeekCheckpoint(signed)
 	if err != nil {
 		return Checkpoint{}, events.PublicKey{}, err
 	}
@@ -84,8 +84,8 @@ func OpenCheckpoint(signed []byte, keys ...events.PublicKey) (Checkpoint, events
 	return Checkpoint{}, events.PublicKey{}, fmt.Errorf("the checkpoint of Seq %d: %w", c.Seq, ErrNotSigned)
 }
 
-// readUnsigned reads what a checkpoint says, whoever signed it.
-func readUnsigned(signed []byte) (Checkpoint, error) {
+// PeekCheckpoint reads what a checkpoint says, whoever signed it: nothing of that is to be believed.
+func PeekCheckpoint(signed []byte) (Checkpoint, error) {
 	text, _, found := strings.Cut(string(signed[:min(len(signed), maxNote)]), "\n\n")
 	lines := strings.Split(text, "\n")
 	if !found || len(signed) > maxNote || len(lines) != 5 {

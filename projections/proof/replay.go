@@ -72,7 +72,7 @@ type doubt struct {
 func NewReplay(opts Options) (*Replay, error) {
 	r := &Replay{trusted: opts.Keys}
 	for _, signed := range opts.Pins {
-		c, err := readUnsigned(signed)
+		c, err := PeekCheckpoint(signed)
 		if err != nil {
 			return nil, err
 		}
@@ -236,7 +236,7 @@ func otherLog(found, signed events.Incarnation) error {
 
 // checkpoint takes one in that the copy itself carries at this place.
 func (r *Replay) checkpoint(signed []byte) error {
-	c, err := readUnsigned(signed)
+	c, err := PeekCheckpoint(signed)
 	switch {
 	case err != nil:
 		return r.fault(r.at.Seq+1, err)

@@ -284,6 +284,9 @@ func TestAReplacedCheckpointIsFound(t *testing.T) {
 	head := l.head()
 	byStranger, err := head.Sign(stranger)
 	require.NoError(t, err)
+	falseRoot, falseTime := l.head(), l.head()
+	falseRoot.Root[0] ^= 1
+	falseTime.Time++
 	changed := signed(t, l.head())
 	changed[len(changed)-5] ^= 1
 	for name, c := range map[string]struct {
@@ -294,6 +297,8 @@ func TestAReplacedCheckpointIsFound(t *testing.T) {
 		"another log's": {signed(t, other.head()), 0},
 		"another key's": {byStranger, l.head().Seq},
 		"changed":       {changed, l.head().Seq},
+		"a false root":  {signed(t, falseRoot), l.commits[19].First},
+		"a false time":  {signed(t, falseTime), l.commits[19].First},
 		"none":          {nil, l.head().Seq + 1},
 	} {
 		var file bytes.Buffer
