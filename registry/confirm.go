@@ -41,6 +41,18 @@ func (s *Service) noteDurable() {
 	}
 }
 
+// notePassed tells it of commits that another wrote, and that others have followed.
+func (s *Service) notePassed(entries []events.Entry) {
+	if l := s.leading.Load(); l != nil {
+		l.members.Lock()
+		defer l.members.Unlock()
+		for _, e := range entries {
+			end := head.Head{Incarnation: e.Commit.Incarnation, Seq: e.Commit.Last(), Chain: e.Chain}
+			l.members.Passed(end, s.opts.Clock.Elapsed())
+		}
+	}
+}
+
 // awaitVerdict puts into a reply what becomes of it within the time that the caller gives.
 func (s *Service) awaitVerdict(ctx context.Context, l *leading, r *Request, done result) {
 	reply, ok := done.reply.(interface{ answer() *Answer })
@@ -53,9 +65,12 @@ func (s *Service) awaitVerdict(ctx context.Context, l *leading, r *Request, done
 	}
 }
 
+// longestWait keeps callers who wait from taking all the places there are. They may ask again.
+const longestWait = 5 * time.Minute
+
 func waitTimeout(r *Request, usual time.Duration) time.Duration {
 	if d, err := ParseDuration(r.WaitTimeout); err == nil {
-		return d
+		return min(d, longestWait)
 	}
 	return usual
 }
@@ -180,7 +195,9 @@ func (s *Service) askFleet(ctx context.Context, c *Command) (any, error) {
 	if c.Verb == FleetStatus {
 		return s.fleetView(l)
 	}
-	seq, end := events.Seq(c.Request.Seq), s.catalog.Position().Seq
+	l.members.Lock()
+	seq, end := events.Seq(c.Request.Seq), l.members.End().Seq // what the catalog has beyond it, nobody has been told of
+	l.members.Unlock()
 	if seq > end {
 		return nil, refuse(NotFound, "there is no Seq %d: the log ends at %d", seq, end)
 	}

@@ -80,7 +80,12 @@ func (s *Service) compareHeads(l *leading, r *head.Renewal) error {
 	}
 	newest, err := head.Open(r.Newest, s.catalog.Charter().SigningKeys...)
 	if err != nil {
-		return refuse(Invalid, "the grant that came with the renewal: %v", err)
+		return nil // it says nothing about this log's registries
+	}
+	if newest.Term > l.term {
+		err := fmt.Errorf("%w: a verifier was granted something in term %d, this is term %d", errDeposed, newest.Term, l.term)
+		l.end(err)
+		return errStandby
 	}
 	l.members.Lock()
 	standing := l.members.Compare(newest.Head)
@@ -97,7 +102,10 @@ func (s *Service) compareHeads(l *leading, r *head.Renewal) error {
 
 // admit makes sure that the instance is a member, as the log has it.
 func (s *Service) admit(ctx context.Context, l *leading, verifier string, r *head.Renewal) error {
-	if m, known := s.catalog.Charter().Members[r.Instance]; known {
+	l.members.Lock()
+	m, known := l.members.Member(r.Instance)
+	l.members.Unlock()
+	if known {
 		if m.Verifier != verifier {
 			return refuse(Forbidden, "instance %s belongs to verifier %q", r.Instance, m.Verifier)
 		}
@@ -188,11 +196,17 @@ func (s *Service) refuseGrant(verifier string, r *head.Renewal, err error) error
 		return err
 	case errors.Is(err, fleet.ErrStranger):
 		return refuse(Stranger, "%v", err)
+	case errors.Is(err, fleet.ErrLate):
+		return refuse(Unavailable, "%v", err)
 	case errors.Is(err, fleet.ErrTorn):
 		s.opts.Observe(InstanceTorn{Verifier: verifier, Instance: r.Instance})
 		return refuse(Stranger, "%v", err)
 	}
-	s.opts.Observe(VerifierAhead{Verifier: verifier, Instance: r.Instance, Applied: r.Head})
+	const apart = 10 * time.Second
+	now, last := s.opts.Clock.Elapsed(), time.Duration(s.aheadTold.Load())
+	if (last == 0 || now-last >= apart) && s.aheadTold.CompareAndSwap(int64(last), int64(now)+1) {
+		s.opts.Observe(VerifierAhead{Verifier: verifier, Instance: r.Instance, Applied: r.Head})
+	}
 	return refuse(Unavailable, "%v: it is at Seq %d; either the log lost its end, or the verifier follows another one", err, r.Seq)
 }
 
@@ -242,7 +256,13 @@ func (s *Service) Goodbye(ctx context.Context, verifier string, g head.Goodbye) 
 	if !may {
 		return refuse(Forbidden, "this is not the machine that is instance %s", g.Instance)
 	}
-	return s.leave(ctx, l, g.Instance, WhyGoodbye)
+	err := s.leave(ctx, l, g.Instance, WhyGoodbye)
+	if err != nil { // it may be written yet; if not, the instance lapses
+		l.members.Lock()
+		l.members.Stays(g.Instance)
+		l.members.Unlock()
+	}
+	return err
 }
 
 func (s *Service) leave(ctx context.Context, l *leading, id events.InstanceID, why string) error {

@@ -233,6 +233,9 @@ func TestACopyGetsNothingAndNorDoesItsOriginal(t *testing.T) {
 	a.renews()
 	a.renews()
 	_, err := copied.ask()
+	requireRefusal(t, registry.Unavailable, err) // it might be a renewal that was long on its way
+	h.clock.Advance(15 * time.Second)
+	_, err = copied.ask()
 	requireRefusal(t, registry.Stranger, err)
 	hear[registry.InstanceTorn](t, h)
 	_, err = a.ask()
@@ -271,8 +274,7 @@ func TestAHeadThatTheLogLostHaltsTheRegistry(t *testing.T) {
 	h = startHub(t, w, t.TempDir())
 	a.hub, a.newest = h, forged.Sign(key)
 	_, err = a.ask()
-	requireRefusal(t, registry.Invalid, err)
-	h.must(t, registry.KeyCreate, registry.Request{Name: "demo-key"})
+	require.NoError(t, err, "what another key signed says nothing")
 }
 
 func TestARegistryRemembersWhatItSigned(t *testing.T) {

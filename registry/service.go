@@ -69,6 +69,8 @@ type Service struct {
 	scans    chan struct{}
 	leading  atomic.Pointer[leading]
 	keeping  sync.Mutex // of Heads
+
+	aheadTold atomic.Int64 // when a verifier that is ahead was last told of
 }
 
 // leading is set while this registry is the active one.

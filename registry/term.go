@@ -111,8 +111,10 @@ func (s *Service) catchUp(ctx context.Context) error {
 			return err
 		}
 		if s.catalog.Position().Seq >= end {
+			s.notePassed(entries[:len(entries)-1]) // of the last, whoever catches up tells the rest
 			return errCaughtUp
 		}
+		s.notePassed(entries)
 		return nil
 	})
 	if errors.Is(err, errCaughtUp) {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"slices"
 	"time"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -102,7 +103,11 @@ const (
 	stateUnheard = "unheard"
 	stateLapsed  = "lapsed"
 	stateStale   = "serving stale"
+	stateUnknown = "unknown"
 )
+
+// statesTold are those that verifiers tell of themselves.
+var statesTold = []string{"starting", "serving", "stalled", "lapsed", "quarantined"}
 
 func (s *Service) fleetView(l *leading) (*FleetView, error) {
 	l.members.Lock()
@@ -128,7 +133,10 @@ func viewVerifier(r *fleet.Report, end events.Seq, lease time.Duration) Verifier
 	}
 	v.Lag = end - min(end, v.Applied)
 	if r.Heard {
-		v.State, v.SilentMs = r.Said.State, milliseconds(r.Ago)
+		v.SilentMs = milliseconds(r.Ago)
+		if v.State = stateUnknown; slices.Contains(statesTold, r.Said.State) {
+			v.State = r.Said.State
+		}
 	}
 	if r.Heard && r.LeaseLeft == 0 {
 		v.State = stateLapsed

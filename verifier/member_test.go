@@ -191,7 +191,7 @@ func TestWhatCannotBeKeptIsNotAcknowledged(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.RunDir = onTmpfs(t) }).run()
 	w.caughtUp()
 	w.v.mu.Lock()
-	w.v.session.rec.As.Name = strings.Repeat("x", slot.MaxRecord) // a disk that is full looks the same
+	w.v.session.rec.Place.Boot = strings.Repeat("x", slot.MaxRecord) // a disk that is full looks the same
 	w.v.mu.Unlock()
 	_, before, _ := w.hub.Heard()
 	w.promptCommit()
@@ -334,4 +334,45 @@ func TestADamagedIndexIsRebuiltByLeave(t *testing.T) {
 		asked, _, _ = w.hub.Heard()
 		return !asked[len(asked)-1].WantsToRebuild
 	}, 20*time.Second, time.Millisecond)
+}
+
+// A machine that somebody said is no more, and that was killed: its next run is another instance, and has nothing to answer by.
+func TestAReleasedInstanceThatWasKilledBeginsAnother(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.RunDir = onTmpfs(t) })
+	k := w.key(w.deployment("echo"))
+	refuse := &refusing{uplink: uplink{w}, with: ErrReleased}
+	w.opts.Uplink = refuse
+	var was events.InstanceID
+	t.Run("a run", func(t *testing.T) {
+		w.TB = t
+		w.run()
+		w.caughtUp()
+		w.v.ackNow()
+		was = w.v.Status().Instance
+		refuse.once.Store(true)
+		require.ErrorIs(t, until[RenewalFailed](w).Err, ErrReleased)
+		w.down.Store(true)
+	})
+	w.TB = t
+	w.open()
+	require.NotEqual(t, was, w.v.Status().Instance)
+	require.Equal(t, projections.NotFresh, w.check(k.secret, "echo").Reason)
+}
+
+func TestWhatAnInstanceMustNotForgetIsShort(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.RunDir, o.PoP = onTmpfs(t), strings.Repeat("<", 300) }).run()
+	w.caughtUp()
+	w.v.ackNow()
+	record, err := slotRecord(t, w)
+	require.NoError(t, err)
+	require.NotEmpty(t, record)
+	require.Less(t, len(record), slot.MaxRecord*2/3)
+}
+
+// Damage may be found before the log is followed.
+func TestLeaveToRebuildMayComeBeforeAnythingIsFollowed(t *testing.T) {
+	w := newWorld(t).open()
+	w.v.diverge(errStored)
+	require.NoError(t, w.v.rebuild())
+	require.Equal(t, Starting, w.v.Status().State)
 }

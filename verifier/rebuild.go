@@ -42,6 +42,8 @@ func (v *Verifier) diverge(why error) {
 
 // rebuild begins a new index, as the instance that it is: nothing is answered below what it acknowledged.
 func (v *Verifier) rebuild() error {
+	v.indexing.Lock()
+	defer v.indexing.Unlock()
 	v.mu.Lock()
 	why, quarantined := v.damage, v.hold.gate.quarantined
 	v.mu.Unlock()

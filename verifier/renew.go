@@ -29,6 +29,9 @@ func (v *Verifier) renew(ctx context.Context) {
 		} else if ctx.Err() == nil {
 			v.tell(RenewalFailed{Err: err, InARow: misses})
 		}
+		if errors.Is(err, ErrReleased) {
+			return // nothing that is said any more would be of use
+		}
 		tenth := v.opts.RenewEvery / 10
 		pause := v.opts.RenewEvery - tenth + randv2.N(2*tenth+1) //nolint:gosec // G404: it spreads load, and hides nothing
 		select {
@@ -53,7 +56,9 @@ func (v *Verifier) renewOnce(ctx context.Context) error {
 	switch {
 	case errors.Is(err, ErrReleased):
 		v.quarantine(err)
-		return err
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return errors.Join(err, v.session.beginAnew()) // the next run is another instance, and asks for leave of its own
 	case errors.Is(err, ErrStranger):
 		return errors.Join(err, v.beginAnew(ask.Instance))
 	case err != nil:

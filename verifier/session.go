@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ type session struct {
 // record is JSON. Everything that decides whether it may be used again stands in it.
 type record struct {
 	Place       place              `json:"place"`
-	As          identity           `json:"as"`
+	As          events.Digest      `json:"as"` // of the identity
 	Instance    events.InstanceID  `json:"instance"`
 	Member      bool               `json:"member"` // it has been granted something
 	Ticket      head.Ticket        `json:"ticket"`
@@ -44,17 +45,22 @@ type place struct {
 
 // identity is what a member is in the log: a verifier that is configured to be another is another instance.
 type identity struct {
-	Name    string        `json:"name"`
-	PoP     string        `json:"pop"`
-	Serve   time.Duration `json:"serve"`
-	Version string        `json:"version"`
-	Data    string        `json:"data"` // directory of the index
+	Name    string
+	PoP     string
+	Serve   time.Duration
+	Version string
+	Data    string // directory of the index
+}
+
+// digest is short, however long the names are.
+func (as identity) digest() events.Digest {
+	return sha256.Sum256(fmt.Appendf(nil, "%q", []any{as.Name, as.PoP, as.Serve, as.Version, as.Data}))
 }
 
 // openSession takes the session's file for this process. previous is what the last process left: its instance, if there
 // is one, is over unless it is this one's.
 func openSession(dir string, as identity) (s *session, previous *record, err error) {
-	s = &session{rec: record{As: as, Instance: events.NewID()}}
+	s = &session{rec: record{As: as.digest(), Instance: events.NewID()}}
 	if dir == "" {
 		return s, nil, nil
 	}
@@ -74,7 +80,7 @@ func openSession(dir string, as identity) (s *session, previous *record, err err
 	switch {
 	case !readable || found.Place != s.rec.Place || s.rec.Place.Boot == "":
 		return s, nil, nil
-	case found.As == as:
+	case found.As == s.rec.As:
 		s.rec = found
 	}
 	return s, &found, nil
@@ -115,9 +121,14 @@ func (s *session) acked(h head.Head, using *lease) error {
 	if h.Seq <= s.rec.Floor.Seq {
 		return nil
 	}
+	before := s.rec
 	s.rec.Floor = h
 	s.uses(using)
-	return s.put()
+	err := s.put()
+	if err != nil {
+		s.rec = before // it is not acknowledged
+	}
+	return err
 }
 
 func (s *session) uses(l *lease) {

@@ -28,6 +28,8 @@ func (v *Verifier) installSnapshot(ctx context.Context) {
 		v.tell(SnapshotFailed{Err: err})
 		return
 	}
+	v.indexing.Lock()
+	defer v.indexing.Unlock()
 	began := v.opts.Clock.Elapsed()
 	installed, err := snapshot.Install(ctx, v.idx, v.opts.Snapshots, snapshot.Options{
 		Pinned: v.opts.LogKeys, Staging: filepath.Join(v.dir, "snapshot"), Progress: v.tellProgress(),

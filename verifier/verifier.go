@@ -95,6 +95,8 @@ type Verifier struct {
 	damage  error  // of the index; nil once it was begun anew
 	restart func() // has the log read again from where the index is then
 
+	indexing sync.Mutex // of the index's writers; before mu
+
 	opened chan struct{} // a signal that the gate has opened
 	unsaid chan struct{} // a signal that something was applied and not acknowledged
 }
@@ -109,6 +111,7 @@ func Open(dir string, opts Options) (*Verifier, error) {
 	}
 	v.hold = newHold(events.Position{}, head.Head{}, events.InstanceID{})
 	v.gate.Store(&gate{})
+	v.restart = func() {}
 	rise := make(chan struct{})
 	v.rise.Store(&rise)
 	var err error
@@ -188,11 +191,11 @@ func (v *Verifier) Close() error {
 
 func (v *Verifier) follow(ctx context.Context) {
 	for {
-		v.installSnapshot(ctx)
 		reading, restart := context.WithCancel(ctx)
 		v.mu.Lock()
 		v.restart = restart
 		v.mu.Unlock()
+		v.installSnapshot(reading)
 		err := projections.Follow(reading, v.opts.Source, applier{v}, projections.FollowObserver{
 			Applied: func(events.Position) {},
 			Stalled: func(err error) {
@@ -205,8 +208,11 @@ func (v *Verifier) follow(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case !again:
-			v.quarantine(err) // another log than before: Follow ends for nothing else
+		case !again: // another log than before: Follow ends for nothing else, and no new index mends it
+			v.change(func(h *hold, _ time.Duration) {
+				v.damage = nil
+				h.quarantine(err)
+			})
 			return
 		}
 	}
@@ -218,6 +224,8 @@ type applier struct{ v *Verifier }
 func (a applier) Position() events.Position { return a.v.idx.Position() }
 
 func (a applier) Apply(entries []events.Entry) error {
+	a.v.indexing.Lock()
+	defer a.v.indexing.Unlock()
 	if why := a.v.gate.Load().quarantined; why != nil {
 		return why
 	}

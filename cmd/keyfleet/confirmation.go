@@ -39,8 +39,15 @@ func (s *session) awaitVerdict(ctx context.Context, deadline time.Time, reply an
 	seq, answer := outcomeOf(reply)
 	for answer.Confirmation != nil && answer.Confirmation.State == isPending && time.Now().Before(deadline) {
 		s.watch(answer.Confirmation)
-		if now, err := s.receipt(ctx, seq, min(nextWait, time.Until(deadline))); err == nil {
-			answer.Confirmation = now // else what is known stands: the change is recorded
+		now, err := s.receipt(ctx, seq, min(nextWait, time.Until(deadline)))
+		if err == nil {
+			answer.Confirmation = now
+			continue
+		}
+		select { // what is known stands: the change is recorded
+		case <-time.After(nextWait):
+		case <-ctx.Done():
+			return
 		}
 	}
 	s.watch(nil)

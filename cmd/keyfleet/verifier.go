@@ -49,6 +49,8 @@ func (v *verifierFlags) check() error {
 		return flagError("log-key", "give the key that keyfleet init printed: grants that it did not sign are not believed")
 	case v.pastLease != string(events.ModeDeny) && v.pastLease != string(events.ModeServe):
 		return flagError("past-lease", "deny or serve, not %q", v.pastLease)
+	case v.pastLease == string(events.ModeServe) && (v.serveFor < time.Millisecond || v.serveFor > 24*time.Hour):
+		return flagError("serve-for", "more than nothing, and at most 24h, not %s", v.serveFor)
 	}
 	return nil
 }

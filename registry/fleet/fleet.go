@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -43,12 +44,18 @@ type seat struct {
 	granted time.Duration
 	grants  int
 
-	shown, issued head.Ticket // the last that it showed, and the last that it was given
-	torn          bool        // two machines are this instance
-	forked        bool        // it has another log than ours
-	leaving       bool        // the log is about to say that it left
+	shown   head.Ticket   // the last that it showed,
+	issued  []head.Ticket // and what it was given for that
+	moved   bool          // it showed another one before that,
+	before  head.Ticket
+	movedAt time.Duration
+	torn    bool // two machines are this instance
+	forked  bool // it has another log than ours
+	leaving bool // the log is about to say that it left
 
-	rebuilding bool // it was given leave to begin a new index, and has not caught up since
+	rebuilding  bool          // it was given leave to begin a new index, and has not caught up since
+	leaveAt     time.Duration // when it was given that
+	barredUntil time.Duration // when it may be given it again
 }
 
 // Why no grant is given.
@@ -57,6 +64,8 @@ var (
 	ErrStranger = errors.New("the instance is not a member of the fleet: it must join, under a new id")
 	// ErrTorn: a ticket was shown twice. Both that hold it must begin anew.
 	ErrTorn = errors.New("two machines are the same instance, one of them a copy: both must begin anew, under new ids")
+	// ErrLate: a renewal came after a later one.
+	ErrLate = errors.New("the renewal was overtaken by a later one")
 	// ErrAhead: it has applied what is not durable here, or not yet.
 	ErrAhead = errors.New("the instance has applied more than the log holds")
 )
@@ -103,6 +112,15 @@ func (f *Fleet) countEarly(now time.Duration) {
 	}
 }
 
+// Member gives a member of the fleet.
+func (f *Fleet) Member(id events.InstanceID) (projections.Member, bool) {
+	m, known := f.charter.Members[id]
+	return m, known
+}
+
+// Passed notes a commit that the log had before the end that Durable is told of next.
+func (f *Fleet) Passed(end head.Head, now time.Duration) { f.ends.add(end, now) }
+
 // End is where the log is known to end.
 func (f *Fleet) End() head.Head { return f.ends.newest() }
 
@@ -115,12 +133,15 @@ func (f *Fleet) Grant(r *head.Renewal, ticket head.Ticket, now time.Duration) (h
 	if f.Compare(r.Head) == Ahead {
 		return head.Grant{}, ErrAhead
 	}
+	if s.isLate(r.Ticket, now) {
+		return head.Grant{}, ErrLate
+	}
 	if s.torn = s.torn || !s.shows(r.Ticket); s.torn {
 		return head.Grant{}, ErrTorn
 	}
 	f.Ack(r.Ack, now)
 	s.heard, s.heardAt, s.said = true, now, *r
-	s.shown, s.issued = r.Ticket, ticket
+	s.issue(r.Ticket, ticket, now)
 	s.granted = now
 	s.grants++
 	s.rebuilding = f.mayRebuild(r.Instance, s, now)
@@ -132,9 +153,30 @@ func (f *Fleet) Grant(r *head.Renewal, ticket head.Ticket, now time.Duration) (h
 	}, nil
 }
 
-// shows reports whether the ticket can be that of the one machine which is this instance: the last that it was given or, if
-// that answer was lost, the one before. In a new term the first one shown is believed.
-func (s *seat) shows(t head.Ticket) bool { return s.grants == 0 || t == s.shown || t == s.issued }
+// shows reports whether the ticket can be that of the one machine which is this instance: the one that it showed last, if
+// the answers since were lost, or one that it was given for that. Of those only one can be in use: the others went
+// with their answers. In a new term the first one shown is believed.
+func (s *seat) shows(t head.Ticket) bool {
+	return s.grants == 0 || t == s.shown || slices.Contains(s.issued, t)
+}
+
+// lateAfter is for how long a renewal may be on its way, overtaken by later ones.
+const lateAfter = 15 * time.Second
+
+// isLate reports whether the renewal may be one that its sender gave up, before it showed another ticket. It changes nothing.
+func (s *seat) isLate(t head.Ticket, now time.Duration) bool {
+	return s.moved && t == s.before && !s.shows(t) && now-s.movedAt < lateAfter
+}
+
+func (s *seat) issue(shown, ticket head.Ticket, now time.Duration) {
+	const most = 64 // answers lost one after another
+	if s.grants > 0 && shown == s.shown {
+		s.issued = append(s.issued[max(0, len(s.issued)-most+1):], ticket)
+		return
+	}
+	s.moved, s.before, s.movedAt = s.grants > 0, s.shown, now
+	s.shown, s.issued = shown, []head.Ticket{ticket}
+}
 
 // ackEvery keeps acknowledgements that nobody waits for below a thousand a second.
 func (f *Fleet) ackEvery() time.Duration {

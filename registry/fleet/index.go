@@ -7,15 +7,20 @@ import (
 )
 
 // mayRebuild lets a member whose index proved wrong begin a new one, a few at a time: one in a PoP, and a fiftieth of the fleet
-// (rule INDEX). It has leave until it answers again, or its lease is over.
+// (rule INDEX). It has leave until it answers again, for some time.
 func (f *Fleet) mayRebuild(id events.InstanceID, s *seat, now time.Duration) bool {
 	const share = 50
-	if !s.said.WantsToRebuild {
+	switch {
+	case !s.said.WantsToRebuild:
 		return s.rebuilding && s.said.State == stateStarting
+	case s.rebuilding && now-s.leaveAt < leaveFor:
+		return true
+	case s.rebuilding:
+		s.barredUntil = now + leaveFor // it cannot: others first
 	}
 	busy := 0
 	for other, o := range f.seats {
-		if other == id || !o.rebuilding || now-o.heardAt > f.charter.Lease.Length {
+		if other == id || !o.rebuilding || now-o.heardAt > leaveFor {
 			continue
 		}
 		if f.charter.Members[other].PoP == f.charter.Members[id].PoP {
@@ -23,8 +28,15 @@ func (f *Fleet) mayRebuild(id events.InstanceID, s *seat, now time.Duration) boo
 		}
 		busy++
 	}
-	return s.rebuilding || busy < max(1, len(f.seats)/share)
+	if now < s.barredUntil || busy >= max(1, len(f.seats)/share) {
+		return false
+	}
+	s.leaveAt = now
+	return true
 }
+
+// leaveFor is how long a member has leave to begin a new index.
+const leaveFor = 10 * time.Minute
 
 // stateStarting is what a verifier says of itself that is catching up.
 const stateStarting = "starting"

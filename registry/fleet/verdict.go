@@ -55,7 +55,7 @@ type Wait struct {
 // Confirmed is closed once nobody is missing.
 func (w *Wait) Confirmed() <-chan struct{} { return w.done }
 
-// Await begins to wait for a Seq that is durable. It ends with Forget.
+// Await begins to wait for a Seq up to End. It ends with Forget.
 func (f *Fleet) Await(seq events.Seq) *Wait {
 	at, _ := f.ends.from(seq)
 	w := f.waits[at.seq]
@@ -128,9 +128,12 @@ func (w *Wait) settle() {
 	}
 }
 
-// Verdict says what can be said of a durable Seq now (rule VERDICT).
+// Verdict says what can be said of a Seq now (rule VERDICT): of one beyond End, nothing.
 func (f *Fleet) Verdict(seq events.Seq, now time.Duration) Verdict {
-	at, _ := f.ends.from(seq)
+	at, known := f.ends.from(seq)
+	if !known {
+		return Verdict{Seq: seq, State: Pending, FencedAt: Never}
+	}
 	v := Verdict{First: f.ends.first(seq), Seq: at.seq, State: Confirmed}
 	stops := max(at.at, f.term.Opened+f.term.Before) + f.fence(now)
 	for id, m := range f.charter.Members {

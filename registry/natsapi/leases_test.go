@@ -119,7 +119,7 @@ func TestWhatIsNoRenewalIsRefused(t *testing.T) {
 		`{"instance":17}`:        registry.Invalid,
 		`{"instance":"ins_"}`:    registry.Invalid,
 		`{"nonce":"00"}`:         registry.Invalid,
-		`{"newest":"AAAA"}`:      registry.Invalid,
+		`{"newest":17}`:          registry.Invalid,
 		`{}`:                     registry.Stranger,
 		`{"join":{}}`:            registry.Stranger,
 		`{"goodbye":{}}`:         "",

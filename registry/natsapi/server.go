@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +38,7 @@ type Server struct {
 	svc      Service
 	monitor  *monitor
 	subs     []*nats.Subscription
-	renewals sync.WaitGroup
+	renewals turnstile
 	places   chan struct{}   // one is taken for each command that is being carried out
 	ctx      context.Context // of the handlers, which NATS calls without one
 	end      context.CancelFunc
@@ -95,7 +94,7 @@ func (s *Server) Close() error {
 		s.places <- struct{}{} // never given back
 	}
 	s.end()
-	s.renewals.Wait()
+	s.renewals.close()
 	if s.nc.IsConnected() {
 		err = errors.Join(err, s.nc.FlushTimeout(flushPatience)) // the answers, before the caller closes the connection
 	}

@@ -39,9 +39,6 @@ func (u *Uplink) Renew(ctx context.Context, r head.Renewal) ([]byte, error) {
 
 // Goodbye keeps the contract of verifier.Uplink.
 func (u *Uplink) Goodbye(ctx context.Context, g head.Goodbye) error {
-	if !u.nc.IsConnected() { // what is sent now might arrive later
-		return verifier.ErrUnsent
-	}
 	_, err := u.ask(ctx, head.Call{Goodbye: &g})
 	if errors.Is(err, nats.ErrNoResponders) {
 		err = fmt.Errorf("%w: %w", verifier.ErrUnsent, err)
@@ -57,6 +54,9 @@ func (u *Uplink) Acknowledge(a head.Ack) {
 }
 
 func (u *Uplink) ask(ctx context.Context, call head.Call) ([]byte, error) {
+	if !u.nc.IsConnected() { // the client would keep it, and send it when it is of no use any more
+		return nil, verifier.ErrUnsent
+	}
 	body, err := json.Marshal(call)
 	if err != nil {
 		return nil, err
