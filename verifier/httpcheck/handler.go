@@ -74,6 +74,7 @@ func allow(w http.ResponseWriter, a verifier.Answer) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set(KeyIDHeader, a.Key.String())
+	h.Set(ProjectHeader, a.Project)
 	setState(h, a)
 	w.WriteHeader(http.StatusOK)
 }

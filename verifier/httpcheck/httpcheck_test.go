@@ -80,6 +80,7 @@ func TestAllowedCheck(t *testing.T) {
 		r := serve(t, c, request(method, "/v1/check/demo/echo", "x-api-key", "k", "Keyfleet-Min-Seq", "41"))
 		require.Equal(t, 200, r.Code)
 		require.Equal(t, events.KeyID{1}.String(), r.Header().Get("Keyfleet-Key-Id"))
+		require.Equal(t, "demo", r.Header().Get("Keyfleet-Project"))
 		require.Equal(t, "42", r.Header().Get("Keyfleet-Seq"))
 		require.Equal(t, "1", r.Header().Get("Keyfleet-Staleness-Ms"))
 		require.Empty(t, r.Header().Get("Keyfleet-Stale"))
