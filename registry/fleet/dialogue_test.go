@@ -186,6 +186,8 @@ func (s *stage) renew(machine string, ack head.Ack, lost bool) string {
 		return "torn"
 	case errors.Is(err, fleet.ErrAhead):
 		return "ahead"
+	case errors.Is(err, fleet.ErrLate):
+		return "late"
 	}
 	require.NoError(s.t, err)
 	if !lost {

@@ -30,12 +30,12 @@ type hub struct {
 	active atomic.Bool
 }
 
-func start(t *testing.T, every events.Seq) *hub {
+func start(t *testing.T, every events.Seq, active bool) *hub {
 	server := eventlogtest.StartServer(t)
 	store, err := eventlog.KeepSnapshots(t.Context(), server.Connect(), 1)
 	require.NoError(t, err)
 	h := &hub{T: t, log: eventlogtest.NewMemory(), store: store}
-	h.active.Store(true)
+	h.active.Store(active)
 	first, err := h.log.Last(t.Context())
 	require.NoError(t, err)
 	h.last = eventlogtest.Behind(first)
@@ -69,10 +69,8 @@ func (h *hub) newest() (snapshot.Manifest, error) {
 }
 
 func TestSnapshotsAreMadeAsTheLogGrows(t *testing.T) {
-	h := start(t, 2_000)
-	h.grow(1)
-	h.active.Store(false)
-	h.grow(2)
+	h := start(t, 2_000, false)
+	h.grow(3)
 	require.Never(t, func() bool { _, err := h.newest(); return err == nil }, 50*time.Millisecond, 5*time.Millisecond, "a standby makes none")
 	h.active.Store(true)
 	for range 3 {
@@ -96,7 +94,7 @@ func TestSnapshotsAreMadeAsTheLogGrows(t *testing.T) {
 }
 
 func TestANewVerifierBeginsFromTheSnapshot(t *testing.T) {
-	h := start(t, 20_000)
+	h := start(t, 20_000, true)
 	h.grow(22)
 	require.Eventually(t, func() bool { _, err := h.newest(); return err == nil }, 60*time.Second, 10*time.Millisecond)
 	h.grow(1)
