@@ -73,29 +73,25 @@ func (s *Service) Renew(ctx context.Context, verifier string, r head.Renewal) ([
 	return signed, nil
 }
 
-// compareHeads halts the registry when a head that it signed is no prefix of the log (rule ROLLBACK).
+// compareHeads halts the registry when a head that it signed is no prefix of the log (rule ROLLBACK). What another key signed, or
+// what was signed of another incarnation, says nothing about this log.
 func (s *Service) compareHeads(l *leading, r *head.Renewal) error {
-	if len(r.Newest) == 0 {
-		return nil
-	}
 	newest, err := head.Open(r.Newest, s.catalog.Charter().SigningKeys...)
-	if err != nil {
-		return nil // it says nothing about this log's registries
-	}
-	if newest.Term > l.term {
-		err := fmt.Errorf("%w: a verifier was granted something in term %d, this is term %d", errDeposed, newest.Term, l.term)
-		l.end(err)
-		return errStandby
-	}
 	l.members.Lock()
 	standing := l.members.Compare(newest.Head)
 	end := l.members.End()
 	l.members.Unlock()
-	if standing == fleet.Ahead || standing == fleet.Other {
-		err := fmt.Errorf("%w: a verifier holds a signed head of %s at Seq %d with chain hash %s, and the log ends at Seq %d with %s",
-			events.ErrFork, newest.Incarnation, newest.Seq, newest.Chain, end.Seq, end.Chain)
-		l.end(err)
-		return err
+	ours := err == nil && newest.Incarnation == end.Incarnation
+	switch {
+	case !ours:
+	case newest.Term > l.term:
+		l.end(fmt.Errorf("%w: a verifier was granted something in term %d, this is term %d", errDeposed, newest.Term, l.term))
+		return errStandby
+	case standing == fleet.Ahead || standing == fleet.Other:
+		lost := fmt.Errorf("%w: a verifier holds a signed head at Seq %d with chain hash %s, and the log ends at Seq %d with %s",
+			events.ErrFork, newest.Seq, newest.Chain, end.Seq, end.Chain)
+		l.end(lost)
+		return lost
 	}
 	return nil
 }

@@ -275,6 +275,10 @@ func TestAHeadThatTheLogLostHaltsTheRegistry(t *testing.T) {
 	a.hub, a.newest = h, forged.Sign(key)
 	_, err = a.ask()
 	require.NoError(t, err, "what another key signed says nothing")
+	g.Incarnation = events.Incarnation{7}
+	a.newest = g.Sign(eventlogtest.SigningKey)
+	_, err = a.ask()
+	require.NoError(t, err, "nor does what was signed of a life of the log before this one")
 }
 
 func TestARegistryRemembersWhatItSigned(t *testing.T) {
