@@ -158,3 +158,10 @@ func TestPages(t *testing.T) {
 		require.Len(t, found, keys, order)
 	}
 }
+
+func TestLargeBodies(t *testing.T) {
+	h := leadingHub(t)
+	got := h.send(t, "editor", http.MethodPost, "/cloud/v3/inference/acme/api_keys", `{"name":"`+strings.Repeat("x", 300<<10)+`"}`)
+	assert.Equal(t, http.StatusBadRequest, got.status)
+	assert.Contains(t, got.body, "the body has more than 262144 bytes")
+}
