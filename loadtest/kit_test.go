@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"os"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -128,9 +129,12 @@ type edge struct {
 	ready chan struct{} // has something in it once the verifier answers
 }
 
-// openVerifier makes a new one.
+// openVerifier makes a new one. Its index is in memory: verifiers do not share the disk that the log waits for.
 func (f *fleet) openVerifier(name string, opts verifier.Options) *edge {
-	return f.reopenVerifier(name, f.TempDir(), f.server.ClientURL(), opts)
+	dir, err := os.MkdirTemp("/dev/shm", "keyfleet-loadtest-") //nolint:usetesting // which may be on that disk
+	require.NoError(f, err)
+	f.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return f.reopenVerifier(name, dir, f.server.ClientURL(), opts)
 }
 
 // reopenVerifier makes one with its index in dir, connected to address.

@@ -15,7 +15,7 @@ import (
 
 const (
 	revocations = 300
-	reconnects  = 10
+	reconnects  = 3
 )
 
 // BenchmarkRevocation measures how long a caller waits who deletes a key and wants to know that it is dead everywhere: from the sending of
@@ -86,16 +86,20 @@ func (f *fleet) startVerifiers(n int) []*edge {
 	return edges
 }
 
-// revoke deletes the i-th key and gives how long it took until that was confirmed.
+// revoke deletes the i-th key and gives how long it took until that was confirmed. As the CLI does, it waits in short pieces: an
+// answer that was lost is missed no longer than that.
 func (f *fleet) revoke(c *natsapi.Client, i int) time.Duration {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), time.Minute)
 	defer cancel()
+	const piece = "1s"
 	var reply registry.KeyReply
 	sent := time.Now()
-	err := c.Do(ctx, registry.KeyDelete, registry.Request{Key: fmt.Sprintf("key-%06d", i), Wait: registry.WaitConfirmed}, &reply)
-	took := time.Since(sent)
-	require.NoError(f, err)
-	require.Equal(f, "confirmed", reply.Confirmation.State, "%+v", reply.Confirmation)
-	return took
+	request := registry.Request{Key: fmt.Sprintf("key-%06d", i), Wait: registry.WaitConfirmed, WaitTimeout: piece}
+	require.NoError(f, c.Do(ctx, registry.KeyDelete, request, &reply))
+	now := registry.ReceiptReply{Confirmation: reply.Confirmation}
+	for now.Confirmation.State != "confirmed" {
+		require.NoError(f, c.Do(ctx, registry.FleetConfirm, registry.Request{Seq: uint64(reply.Seq), WaitTimeout: piece}, &now))
+	}
+	return time.Since(sent)
 }
