@@ -131,7 +131,7 @@ type edge struct {
 
 // openVerifier makes a new one. Its index is in memory: verifiers do not share the disk that the log waits for.
 func (f *fleet) openVerifier(name string, opts verifier.Options) *edge {
-	dir, err := os.MkdirTemp("/dev/shm", "keyfleet-loadtest-") //nolint:usetesting // which may be on that disk
+	dir, err := os.MkdirTemp("/dev/shm", "keyfleet-loadtest-")
 	require.NoError(f, err)
 	f.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return f.reopenVerifier(name, dir, f.server.ClientURL(), opts)
