@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"strings"
@@ -24,21 +26,34 @@ func (a *app) auditCommand() *cobra.Command {
 func (a *app) auditLog() *cobra.Command {
 	var filter auditFilter
 	var follow bool
+	var format string
+	offline := auditReplay{app: a}
 	cmd := &cobra.Command{
 		Use:   "log",
 		Short: "Show the raw history: every event, of all projects, as it stands in the log",
 		Long: `Reads the log from the NATS server itself, not from the registry, checks that every commit follows the one before it,
-and shows the events up to the newest. The user needs the right to read the stream. With --json each event is a
-line of its own.`,
+and shows the events up to the newest. The user needs the right to read the stream. With --json, or --format jsonl, each
+event is a line of its own; --format csv is for spreadsheets. --archive reads an archive instead.`,
 		Example: `  keyfleet audit log --key demo-key --since 24h
-  keyfleet audit log --type deleted,disabled --json --follow`,
+  keyfleet audit log --type deleted,disabled --json --follow
+  keyfleet audit log --archive log.kfa --format csv > log.csv`,
 		Args: cobra.NoArgs,
 	}
 	filter.addTo(cmd)
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on with new events as they come")
+	cmd.Flags().StringVar(&format, "format", formatTable, "table, jsonl or csv")
+	offline.addTo(cmd)
+	cmd.MarkFlagsMutuallyExclusive("archive", "follow")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := filter.parse(); err != nil {
 			return err
+		}
+		reader, err := a.auditReader(&filter, format)
+		if err != nil {
+			return err
+		}
+		if offline.file != "" {
+			return reader.done(offline.until(cmd.Context(), moment{math.MaxUint64, events.Never}, reader.commit))
 		}
 		p, err := a.client.locate()
 		if err != nil {
@@ -55,8 +70,8 @@ line of its own.`,
 		}
 		ctx, forget := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer forget()
-		reader := &auditReader{app: a, filter: &filter, end: end, follow: follow, names: map[string]string{}}
-		return reader.read(ctx, log)
+		reader.end, reader.follow = end, follow
+		return reader.done(reader.read(ctx, log))
 	}
 	return cmd
 }
@@ -69,6 +84,37 @@ type auditReader struct {
 	follow bool
 	names  map[string]string // of keys, deployments and verifiers, by id, as the log has named them so far
 	header bool              // was written
+	csv    *csv.Writer       // nil for other formats
+}
+
+// How events are shown.
+const (
+	formatTable = "table"
+	formatJSONL = "jsonl"
+	formatCSV   = "csv"
+)
+
+func (a *app) auditReader(filter *auditFilter, format string) (*auditReader, error) {
+	r := &auditReader{app: a, filter: filter, names: map[string]string{}, end: math.MaxUint64}
+	switch format {
+	case formatTable:
+	case formatJSONL:
+		a.json = true
+	case formatCSV:
+		r.csv = csv.NewWriter(a.out)
+	default:
+		return nil, usageError("--format: table, jsonl or csv, not %q", format)
+	}
+	return r, nil
+}
+
+// done writes what is still held back.
+func (r *auditReader) done(err error) error {
+	if r.csv != nil {
+		r.csv.Flush()
+		err = errors.Join(err, r.csv.Error())
+	}
+	return err
 }
 
 var errAuditDone = errors.New("everything asked for was read")
@@ -121,7 +167,10 @@ func (r *auditReader) commit(c *events.Commit) error {
 const auditLine = "%7v  %-24s  %-21s  %-12s  %-24s  %-12s  %s\n"
 
 func (r *auditReader) write(e *history.Entry) error {
-	if r.json {
+	switch {
+	case r.csv != nil:
+		return r.writeCSV(e)
+	case r.json:
 		return writeJSON(r.out, e)
 	}
 	if !r.header {
@@ -137,6 +186,32 @@ func (r *auditReader) write(e *history.Entry) error {
 	_, err := fmt.Fprintf(r.out, auditLine, e.Seq, e.Time, e.Type, clean(orDash(e.Project)), clean(orDash(of)),
 		clean(orDash(e.Actor)), clean(r.details(e)))
 	return err
+}
+
+// writeCSV writes one event with all its columns. Of these only the command's id begins as its sender likes.
+func (r *auditReader) writeCSV(e *history.Entry) error {
+	if !r.header {
+		r.header = true
+		if err := r.csv.Write([]string{"seq", "time", "type", "project", "subject", "name", "rev", "actor", "command_id", "details"}); err != nil {
+			return err
+		}
+	}
+	err := r.csv.Write([]string{
+		fmt.Sprint(e.Seq), e.Time.String(), string(e.Type), e.Project, e.Subject, r.names[e.Subject], fmt.Sprint(e.Rev), e.Actor,
+		harmless(e.CommandID), r.details(e),
+	})
+	if r.follow {
+		r.csv.Flush()
+	}
+	return err
+}
+
+// harmless keeps a spreadsheet from taking a text for a formula.
+func harmless(text string) string {
+	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+		return "'" + text
+	}
+	return text
 }
 
 // details names the deployments that the log has named.

@@ -49,7 +49,6 @@ func (m moment) clock(s *history.State) events.Instant {
 // auditReplay reads a verified copy up to a point.
 type auditReplay struct {
 	*app
-	ctx  context.Context
 	file string
 }
 
@@ -59,8 +58,8 @@ func (r *auditReplay) addTo(cmd *cobra.Command) {
 }
 
 // until shows the commits up to the moment. It is refused to speak of a Seq that the log has not reached.
-func (r *auditReplay) until(m moment, show func(*events.Commit) error) error {
-	c, err := r.openCopy(r.ctx, r.file, "reading")
+func (r *auditReplay) until(ctx context.Context, m moment, show func(*events.Commit) error) error {
+	c, err := r.openCopy(ctx, r.file, "reading")
 	if err != nil {
 		return err
 	}
@@ -105,9 +104,8 @@ expired. It holds all keys of then in memory, some hundred bytes each.`,
 		if err != nil {
 			return err
 		}
-		r.ctx = cmd.Context()
 		s := history.NewState()
-		if err := r.until(m, func(c *events.Commit) error { return s.Fold(c, m.seq) }); err != nil {
+		if err := r.until(cmd.Context(), m, func(c *events.Commit) error { return s.Fold(c, m.seq) }); err != nil {
 			return err
 		}
 		view := viewState(s, m.clock(s), project)
@@ -190,12 +188,11 @@ func (a *app) auditDiff() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r.ctx = cmd.Context()
 		before, after := history.NewState(), history.NewState()
-		if err := r.until(from, func(c *events.Commit) error { return before.Fold(c, from.seq) }); err != nil {
+		if err := r.until(cmd.Context(), from, func(c *events.Commit) error { return before.Fold(c, from.seq) }); err != nil {
 			return err
 		}
-		if err := r.until(to, func(c *events.Commit) error { return after.Fold(c, to.seq) }); err != nil {
+		if err := r.until(cmd.Context(), to, func(c *events.Commit) error { return after.Fold(c, to.seq) }); err != nil {
 			return err
 		}
 		if after.Seq < before.Seq {
@@ -249,8 +246,7 @@ applied then: its answer's Keyfleet-Seq. Presented is the secret that the key ha
 		if err != nil {
 			return err
 		}
-		r.ctx = cmd.Context()
-		answer, err := r.explain(q, m, events.Seq(applied))
+		answer, err := r.explain(cmd.Context(), q, m, events.Seq(applied))
 		if err != nil {
 			return err
 		}
@@ -259,16 +255,20 @@ applied then: its answer's Keyfleet-Seq. Presented is the secret that the key ha
 	return cmd
 }
 
-func (r *auditReplay) explain(q history.Question, m moment, applied events.Seq) (history.Explanation, error) {
+func (r *auditReplay) explain(ctx context.Context, q history.Question, m moment, applied events.Seq) (history.Explanation, error) {
 	x, then := history.NewExplainer(q), events.Instant(0)
 	read := m
 	if applied > 0 {
 		read.seq = min(m.seq, applied)
 	}
-	if err := r.until(read, func(c *events.Commit) error { then = c.Time; return x.Search(c, read.seq) }); err != nil {
+	err := r.until(ctx, read, func(c *events.Commit) error {
+		then = c.Time
+		return x.Search(c, read.seq)
+	})
+	if err != nil {
 		return history.Explanation{}, err
 	}
-	if err := r.until(read, func(c *events.Commit) error { return x.Collect(c, read.seq) }); err != nil {
+	if err := r.until(ctx, read, func(c *events.Commit) error { return x.Collect(c, read.seq) }); err != nil {
 		return history.Explanation{}, err
 	}
 	if !m.time.IsNever() {

@@ -25,11 +25,6 @@ func NewState() *State {
 	return &State{Keys: map[events.KeyID]projections.Key{}, Deployments: map[events.DeploymentID]projections.Deployment{}}
 }
 
-// Clone is the state as it is now: folding further leaves it alone.
-func (s *State) Clone() *State {
-	return &State{Seq: s.Seq, Time: s.Time, Keys: maps.Clone(s.Keys), Deployments: maps.Clone(s.Deployments)}
-}
-
 // Fold takes in the commit's events up to a Seq. The only error is projections.ErrMisfit, or one of an admin part.
 func (s *State) Fold(c *events.Commit, until events.Seq) error {
 	list := c.Events()
@@ -104,20 +99,6 @@ func (s *State) Opens(k *projections.Key) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// Key finds a key by its id, or by the name that it has in the project.
-func (s *State) Key(project, wanted string) (projections.Key, bool) {
-	if id, err := events.ParseKeyID(wanted); err == nil {
-		k, found := s.Keys[id]
-		return k, found && k.Project == project
-	}
-	for _, k := range s.Keys {
-		if k.Project == project && k.Name == wanted {
-			return k, true
-		}
-	}
-	return projections.Key{}, false
 }
 
 // Deployment finds a deployment by its id or name in the project; the zero one is not registered.
