@@ -26,7 +26,13 @@ var fenced = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 // readmeBlocks gives the fenced blocks of a language, in order.
 func readmeBlocks(t *testing.T, language string) (blocks []string) {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	return blocksOf(t, "../../README.md", language)
+}
+
+// blocksOf gives those of any page.
+func blocksOf(t *testing.T, page, language string) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile(page)
 	require.NoError(t, err)
 	for _, block := range fenced.FindAllStringSubmatch(string(text), -1) {
 		if block[1] == language {

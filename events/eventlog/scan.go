@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,8 +18,9 @@ func (l *Log) Scan(ctx context.Context, deliver func(body []byte) error) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	if info.State.Msgs == 0 {
+		return nil
+	}
 	consumer, err := l.js.OrderedConsumer(ctx, StreamName, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
 	if err != nil {
 		return fmt.Errorf("scan the log: %w", err)
@@ -29,7 +31,7 @@ func (l *Log) Scan(ctx context.Context, deliver func(body []byte) error) error {
 	}
 	defer messages.Stop()
 	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		m, err := next(ctx, messages)
 		if err != nil {
 			return fmt.Errorf("scan the log: %w", err)
 		}
@@ -45,4 +47,15 @@ func (l *Log) Scan(ctx context.Context, deliver func(body []byte) error) error {
 			return nil
 		}
 	}
+}
+
+// next waits for a message, not without end: a server may have messages that it cannot read any more.
+func next(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("the server says that there are more messages, and sends none"))
+	defer cancel()
+	m, err := messages.Next(jetstream.NextContext(ctx))
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return m, err
 }

@@ -74,6 +74,8 @@ func newLog(t testing.TB, seed uint64, n int) *copied {
 	return l
 }
 
+func newRandom() *rand.Rand { return rand.New(rand.NewPCG(1, 1)) }
+
 func someEvent(random *rand.Rand) events.Event {
 	f := &events.Created{ExpiresAt: events.Never, Deployments: []events.DeploymentID{{1}}}
 	e := events.Event{Project: "demo", Rev: 1, Fact: f, Admin: events.Admin{Actor: "tester"}.Plain()}
