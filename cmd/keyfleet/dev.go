@@ -248,7 +248,7 @@ func (d *devServer) serveHTTP(context.Context) error {
 	}
 	serveHTTP(d.stop, "REST", d.httpAt, newServer(restHandler(d.registry.service, log)), log, d.fail)
 	gate := gateway.New(d.verifier.verifier, gateway.Options{Project: defaultProject, Log: log})
-	serveHTTP(d.stop, "gateway", d.gatewayAt, newServer(gate), log, d.fail)
+	serveHTTP(d.stop, "gateway", d.gatewayAt, gateway.NewServer(gate), log, d.fail)
 	return nil
 }
 

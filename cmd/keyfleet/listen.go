@@ -47,11 +47,16 @@ func loopback(flag, address string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// drainTime is how long requests under way may take once it is time to stop.
+// drainTime is how long requests under way may take, where nothing else was said.
 const drainTime = 5 * time.Second
 
 // serveHTTP answers on l until the step that it adds to s is taken. fail hears if it ends otherwise.
 func serveHTTP(s *stopping, what string, l net.Listener, server *http.Server, log *slog.Logger, fail func(error)) {
+	serveAndDrain(s, what, l, server, log, fail, drainTime)
+}
+
+// serveAndDrain says how long requests under way may take once it is time to stop.
+func serveAndDrain(s *stopping, what string, l net.Listener, server *http.Server, log *slog.Logger, fail func(error), drain time.Duration) {
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	done := make(chan struct{})
 	go func() {
@@ -61,7 +66,7 @@ func serveHTTP(s *stopping, what string, l net.Listener, server *http.Server, lo
 		}
 	}()
 	s.then(what, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		ctx, cancel := context.WithTimeout(context.Background(), drain)
 		defer cancel()
 		err := server.Shutdown(ctx)
 		if err != nil {

@@ -87,7 +87,12 @@ func testProxy(t *testing.T, p *proxy) {
 		}
 	})
 	t.Run("tokens pass as they are made", func(t *testing.T) { p.stream(t, good) })
-	t.Run("another protocol passes", func(t *testing.T) { p.upgrade(t, good) })
+	t.Run("no tunnel but a WebSocket passes", func(t *testing.T) {
+		status, _, body := p.ask(t, "GET", "/", "", "X-Api-Key: "+good, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+		require.Equal(t, http.StatusOK, status)
+		require.NotContains(t, body, "h2c")
+	})
+	t.Run("a WebSocket passes", func(t *testing.T) { p.upgrade(t, good) })
 	t.Run("without a verifier nothing passes", func(t *testing.T) {
 		dev.kill()
 		status, header, _ := p.ask(t, "GET", "/", "", "X-Api-Key: "+good)
@@ -120,13 +125,15 @@ func (p *proxy) stream(t *testing.T, key string) {
 	}
 }
 
-// upgrade speaks to the model in a protocol that is not HTTP.
+// upgrade has a connection through to the model, as WebSockets do.
 func (p *proxy) upgrade(t *testing.T, key string) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://model.test/socket", nil)
 	require.NoError(t, err)
 	r.Header.Set("X-Api-Key", key)
 	r.Header.Set("Connection", "Upgrade")
-	r.Header.Set("Upgrade", "parrot")
+	r.Header.Set("Upgrade", "WebSocket")
+	r.Header.Set("Sec-WebSocket-Version", "13")
+	r.Header.Set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
 	answer, err := p.Transport.RoundTrip(r)
 	require.NoError(t, err)
 	defer answer.Body.Close()

@@ -146,8 +146,8 @@ type arrival struct {
 	Header            http.Header
 }
 
-// frankModel tells what reached it; in /status/N it fails, in /stream it waits to be read, in /socket it speaks another
-// protocol.
+// frankModel tells what reached it; in /status/N it fails, in /stream it waits to be read, in /socket it leaves
+// HTTP and repeats what it hears.
 func frankModel() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -176,12 +176,13 @@ func frankModel() http.Handler {
 		}
 	})
 	mux.HandleFunc("/socket", func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") != "parrot" {
+		if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 			w.WriteHeader(http.StatusUpgradeRequired)
 			return
 		}
 		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "parrot")
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") // to the key that the tests send
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		c, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {

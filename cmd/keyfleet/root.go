@@ -60,7 +60,7 @@ Every flag can be given by the environment as well: --nats as KEYFLEET_NATS, --l
 	root.SetErr(a.err)
 	root.PersistentFlags().BoolVar(&a.json, "json", a.json, "write JSON, on standard error too")
 	root.AddCommand(
-		a.devCommand(), a.initCommand(), a.registryCommand(), a.verifierCommand(),
+		a.devCommand(), a.initCommand(), a.registryCommand(), a.verifierCommand(), a.gatewayCommand(),
 		a.keysCommand(), a.deploymentsCommand(), a.projectsCommand(),
 		a.checkCommand(), a.fleetCommand(), a.auditCommand(), a.versionCommand(),
 	)

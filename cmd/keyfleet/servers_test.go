@@ -24,16 +24,17 @@ import (
 type serverProcess struct {
 	cmd       *exec.Cmd
 	addresses map[string]string // of its listeners, by flag
+	said      *lockedBuffer
 	ended     chan struct{}
 }
 
-var listenerInLog = regexp.MustCompile(`\b(check|admin|http)=(\S+:\d+)`)
+var listenerInLog = regexp.MustCompile(`\b(check|admin|http|gateway)=(\S+:\d+)`)
 
 // startServer returns once the server says that it runs.
 func startServer(t *testing.T, args ...string) *serverProcess {
 	t.Helper()
-	p := &serverProcess{cmd: exec.Command("keyfleet", args...), addresses: map[string]string{}, ended: make(chan struct{})}
-	said := &lockedBuffer{}
+	p := &serverProcess{cmd: exec.Command("keyfleet", args...), addresses: map[string]string{}, said: &lockedBuffer{}, ended: make(chan struct{})}
+	said := p.said
 	stderr, err := p.cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())

@@ -2,13 +2,13 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
-	"strings"
+	"strconv"
+	"time"
 
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/verifier"
@@ -22,45 +22,40 @@ type Verifier interface {
 	DeploymentAt(project, host string) *projections.Deployment
 }
 
-// Options of a gateway. Project is needed.
+// Options of a gateway. Project is needed; of the rest the zero value is fit for production.
 type Options struct {
-	Project   string            // whose deployments are served
-	Transport http.RoundTripper // default: http.DefaultTransport's settings, with more connections kept
-	Log       *slog.Logger      // default: discarded
+	Project   string        // whose deployments are served
+	MaxBody   int64         // of a request, in bytes; default 32 MiB
+	BodyPause time.Duration // in which a caller has to send more of a body, or take more of an answer; default 30 s
+	Finish    bool          // open streams may finish after their key was revoked or has expired; default: they are cut
+	Log       *slog.Logger  // default: discarded
+}
+
+func (o *Options) ensureDefaults() {
+	if o.MaxBody == 0 {
+		o.MaxBody = 32 << 20
+	}
+	if o.BodyPause == 0 {
+		o.BodyPause = 30 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 }
 
 type gateway struct {
+	Options
 	verifier Verifier
-	project  string
+	failures *failures
 	proxy    *httputil.ReverseProxy
-	log      *slog.Logger
 }
 
 // New serves each deployment of the project under its host, and under /{deployment}/ of any other host.
 func New(v Verifier, opts Options) http.Handler {
-	g := &gateway{verifier: v, project: opts.Project, log: opts.Log}
-	if g.log == nil {
-		g.log = slog.New(slog.DiscardHandler)
-	}
-	if opts.Transport == nil {
-		opts.Transport = transport()
-	}
-	g.proxy = &httputil.ReverseProxy{
-		Rewrite:        g.rewrite,
-		Transport:      opts.Transport,
-		FlushInterval:  -1, // tokens are read as they are made
-		ModifyResponse: func(r *http.Response) error { openToBrowsers(r.Header, r.Request); return nil },
-		ErrorHandler:   g.unreachable,
-		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
-	}
+	opts.ensureDefaults()
+	g := &gateway{Options: opts, verifier: v, failures: newFailures()}
+	g.proxy = newProxy(opts.Log)
 	return g
-}
-
-func transport() http.RoundTripper {
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // it is one, in a program that leaves it alone
-	t.MaxIdleConnsPerHost = 64
-	t.DisableCompression = true // what the caller did not ask for would have to be undone
-	return t
 }
 
 // ServeHTTP checks, and then forwards.
@@ -76,12 +71,11 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		httpcheck.Complain(w, http.StatusBadRequest, "invalid_path", "The path has a segment . or .. in it; send the path that they lead to.")
 		return
 	}
-	a := g.verifier.Check(r.Context(), verifier.Request{
-		Project: g.project, Deployment: name, Key: httpcheck.PresentedKey(r.Header),
-	})
+	ask := verifier.Request{Project: g.Project, Deployment: name, Key: httpcheck.PresentedKey(r.Header)}
+	a := g.verifier.Check(r.Context(), ask)
 	if !a.Allowed() {
-		g.log.DebugContext(r.Context(), "refused", "reason", a.Reason, "key_id", a.Key, "deployment", name, "request_id", id)
-		httpcheck.Refuse(w, a)
+		g.Log.DebugContext(r.Context(), "refused", "reason", a.Reason, "key_id", a.Key, "deployment", name, "request_id", id)
+		g.refuse(w, r, a)
 		return
 	}
 	upstream, err := url.Parse(a.Deployment.Upstream)
@@ -90,74 +84,45 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"No upstream is registered for this deployment. Set one with: keyfleet deployments edit "+name+" --upstream URL")
 		return
 	}
-	passage := &passage{answer: a, upstream: upstream, path: path, requestID: id}
+	if r.ContentLength > g.MaxBody {
+		tooLarge(w)
+		return
+	}
+	g.forward(w, r, &passage{verifier: g.verifier, ask: ask, answer: a, upstream: upstream, path: path, requestID: id})
+}
+
+// refuse answers what may not pass. A source that fails too often hears 429 instead of 401, which says as little. A good
+// key passes all the same: many callers may share a source, and one of them must not shut the others out.
+func (g *gateway) refuse(w http.ResponseWriter, r *http.Request, a verifier.Answer) {
+	if a.Reason.Class() == projections.Unauthenticated {
+		source, _ := netip.ParseAddrPort(r.RemoteAddr)
+		if wait := g.failures.add(source.Addr(), time.Now()); wait > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+			httpcheck.Complain(w, http.StatusTooManyRequests, "too_many_failures",
+				"Too many requests from this address came without a valid API key. Wait before you try another.")
+			return
+		}
+	}
+	httpcheck.Refuse(w, a)
+}
+
+func tooLarge(w http.ResponseWriter) {
+	httpcheck.Complain(w, http.StatusRequestEntityTooLarge, "body_too_large", "The request's body is larger than this gateway forwards.")
+}
+
+// forward has the proxy carry the request, for as long as its key opens the deployment.
+func (g *gateway) forward(w http.ResponseWriter, r *http.Request, p *passage) {
+	ctx, cut := context.WithCancelCause(context.WithValue(r.Context(), passageKey{}, p))
+	defer cut(nil)
+	if !g.Finish {
+		stop := p.watch(ctx, cut)
+		defer stop()
+	}
 	w.Header().Del("Access-Control-Allow-Origin") // the upstream's own answer decides
-	g.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), passageKey{}, passage)))
-}
-
-// route names the deployment that a request is for, and the escaped path that is its own.
-func (g *gateway) route(r *http.Request) (name, path string) {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
+	r = r.WithContext(ctx)
+	control := http.NewResponseController(w)
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &pacedBody{ReadCloser: http.MaxBytesReader(w, r.Body, g.MaxBody), control: control, pause: g.BodyPause}
 	}
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	path = r.URL.EscapedPath()
-	if d := g.verifier.DeploymentAt(g.project, host); host != "" && d != nil {
-		return d.Name, path
-	}
-	name, path, _ = strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return name, "/" + path
-}
-
-// climbs reports whether an escaped path could lead out of the upstream's own.
-func climbs(path string) bool {
-	plain, err := url.PathUnescape(path)
-	if err != nil {
-		return true
-	}
-	for segment := range strings.FieldsFuncSeq(plain, func(r rune) bool { return r == '/' || r == '\\' }) {
-		if segment == "." || segment == ".." {
-			return true
-		}
-	}
-	return false
-}
-
-// passage is what the proxy has to know of a request that may pass.
-type passage struct {
-	answer    verifier.Answer
-	upstream  *url.URL
-	path      string
-	requestID string
-}
-
-type passageKey struct{}
-
-// rewrite makes the request that goes to the upstream: to its URL, without the key, with what Keyfleet
-// says of the key and nothing that only looks like it.
-func (g *gateway) rewrite(p *httputil.ProxyRequest) {
-	pass, _ := p.In.Context().Value(passageKey{}).(*passage)
-	plain, _ := url.PathUnescape(pass.path) // it parsed before, in climbs
-	p.Out.URL.Path, p.Out.URL.RawPath = plain, pass.path
-	p.SetURL(pass.upstream)
-	p.SetXForwarded()
-	for name := range p.Out.Header {
-		if strings.HasPrefix(http.CanonicalHeaderKey(name), "Keyfleet-") {
-			p.Out.Header.Del(name)
-		}
-	}
-	p.Out.Header.Del(httpcheck.KeyHeader)
-	p.Out.Header.Del("Authorization")
-	p.Out.Header.Set(httpcheck.KeyIDHeader, pass.answer.Key.String())
-	p.Out.Header.Set(httpcheck.ProjectHeader, pass.answer.Project)
-	p.Out.Header.Set("X-Request-Id", pass.requestID)
-}
-
-func (g *gateway) unreachable(w http.ResponseWriter, r *http.Request, err error) {
-	if !errors.Is(err, context.Canceled) {
-		g.log.WarnContext(r.Context(), "upstream not reachable", "error", err)
-	}
-	openToBrowsers(w.Header(), r)
-	httpcheck.Complain(w, http.StatusBadGateway, "upstream_unreachable", "The deployment's upstream did not answer. Try again shortly.")
+	g.proxy.ServeHTTP(&pacedWriter{ResponseWriter: w, control: control, pause: g.BodyPause}, r)
 }

@@ -64,9 +64,9 @@ func begin(t *testing.T, upstream http.HandlerFunc) (address string, f fleet) {
 }
 
 type reply struct {
-	StatusCode int
-	Header     http.Header
-	Body       io.Reader
+	StatusCode, ProtoMajor int
+	Header                 http.Header
+	Body                   io.ReadCloser
 }
 
 func send(t *testing.T, method, url string, headers ...string) reply {
@@ -82,7 +82,7 @@ func send(t *testing.T, method, url string, headers ...string) reply {
 	answer, err := http.DefaultTransport.RoundTrip(r)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = answer.Body.Close() })
-	return reply{answer.StatusCode, answer.Header, answer.Body}
+	return reply{answer.StatusCode, answer.ProtoMajor, answer.Header, answer.Body}
 }
 
 // tellTale answers with the request as it arrived.
