@@ -106,10 +106,16 @@ type reader struct {
 }
 
 func newReader(data []byte) *reader {
-	r := &reader{data: data}
+	r := &reader{}
+	r.begin(data)
+	return r
+}
+
+// begin reads something else from now on. A reader is big: one serves all events of a commit.
+func (r *reader) begin(data []byte) {
+	r.data, r.err = data, nil
 	r.src.Reset(data)
 	r.dec.Reset(&r.src)
-	return r
 }
 
 func (r *reader) fail(format string, args ...any) {

@@ -125,13 +125,15 @@ func DecodeCommit(body []byte) (*Commit, error) {
 		return nil, fmt.Errorf("commit: %w", r.err)
 	}
 	c.events, c.leaves = make([]Event, n), make([][]byte, n)
+	leaf := &reader{}
 	for i := range n {
 		r.bin(&c.leaves[i])
 		if r.err != nil {
 			break
 		}
+		leaf.begin(c.leaves[i])
 		var err error
-		if c.events[i], err = DecodeEvent(c.leaves[i]); err != nil {
+		if c.events[i], err = leaf.event(); err != nil {
 			return nil, fmt.Errorf("commit: Seq %d: %w", c.First+Seq(i), err)
 		}
 		c.size += len(c.leaves[i]) + 5

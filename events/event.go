@@ -52,8 +52,9 @@ func (e *Event) Encode() ([]byte, error) {
 
 // DecodeEvent reads an event's bytes. Errors wrap ErrMalformed or ErrUnknownType. The event's byte
 // strings are slices of data.
-func DecodeEvent(data []byte) (Event, error) {
-	r := newReader(data)
+func DecodeEvent(data []byte) (Event, error) { return newReader(data).event() }
+
+func (r *reader) event() (Event, error) {
 	var e Event
 	r.array(6)
 	t := r.textBytes()

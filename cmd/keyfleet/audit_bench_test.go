@@ -14,15 +14,20 @@ import (
 	"github.com/keyfleet/keyfleet/projections/proof"
 )
 
-// BenchmarkAudit reads a stream from a NATS server: plain, which is the limit, verified, and folded into a state. Commits have 100
-// events; KEYFLEET_BENCH_EVENTS says how many there are in all.
+// BenchmarkAudit reads a stream from a NATS server: plain, which is the limit, verified, and folded into a state.
+// AUDIT_BENCH_EVENTS says how many events there are in commits of a hundred; in commits of one there are a twentieth of that.
 func BenchmarkAudit(b *testing.B) {
 	n := 100_000
-	if text := os.Getenv("KEYFLEET_BENCH_EVENTS"); text != "" {
+	if text := os.Getenv("AUDIT_BENCH_EVENTS"); text != "" {
 		var err error
 		n, err = strconv.Atoi(text)
 		require.NoError(b, err)
 	}
+	b.Run("commits=100", func(b *testing.B) { benchmarkAudit(b, n, 100) })
+	b.Run("commits=1", func(b *testing.B) { benchmarkAudit(b, n/20, 1) })
+}
+
+func benchmarkAudit(b *testing.B, n, perCommit int) {
 	server := eventlogtest.StartServer(b)
 	nc := server.Connect()
 	at, err := eventlog.Init(b.Context(), nc, eventlog.InitOptions{})
@@ -30,7 +35,7 @@ func BenchmarkAudit(b *testing.B) {
 	log, err := eventlog.Open(b.Context(), nc, eventlog.Options{SyncAlways: server.SyncAlways})
 	require.NoError(b, err)
 	for at.Seq < events.Seq(n) {
-		e, err := log.Append(b.Context(), at, eventlogtest.NewCommit(b, at, 100))
+		e, err := log.Append(b.Context(), at, eventlogtest.NewCommit(b, at, perCommit))
 		require.NoError(b, err)
 		at = eventlogtest.Behind(e)
 	}
