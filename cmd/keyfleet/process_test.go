@@ -39,6 +39,11 @@ func (t tests) Run() int {
 	}
 	// With the race detector every process else sleeps for a second before it ends.
 	_ = os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
+	// What verifiers must not forget is on tmpfs, and goes with the tests.
+	if run, err := os.MkdirTemp("/dev/shm", "keyfleet-test-"); err == nil {
+		_ = os.Setenv("RUNTIME_DIRECTORY", run)
+		defer func() { _ = os.RemoveAll(run) }()
+	}
 	return t.M.Run()
 }
 
