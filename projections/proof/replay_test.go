@@ -248,7 +248,7 @@ func TestDamageToAFileIsFoundInItsSection(t *testing.T) {
 		} else {
 			damaged[at] ^= 1 << random.IntN(8)
 		}
-		_, err := verify(t, proof.ReadArchive(iotest.OneByteReader(bytes.NewReader(damaged))), proof.Options{})
+		_, err := verify(t, proof.ReadArchive(iotest.HalfReader(bytes.NewReader(damaged))), proof.Options{})
 		require.ErrorIs(t, err, proof.ErrDamaged)
 		want := begins[section]
 		if at >= ends[0] && file[start(ends, section)] != 'e' && section > 1 {
