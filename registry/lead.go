@@ -23,8 +23,8 @@ const (
 	maxGroup      = 1000                  // commands decided for one commit
 )
 
-// lead opens a term and carries commands out in it until it ends. It always gives a reason.
-func (s *Service) lead(parent context.Context, won Leadership) error {
+// lead opens a term and carries commands out in it until it ends. It always gives a reason, and reports whether it came to lead.
+func (s *Service) lead(parent context.Context, won Leadership) (led bool, err error) {
 	ctx, end := context.WithCancelCause(parent)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
@@ -33,7 +33,7 @@ func (s *Service) lead(parent context.Context, won Leadership) error {
 
 	term, err := s.openTerm(ctx, won)
 	if err != nil {
-		return err
+		return false, err
 	}
 	l := &leading{Leadership: won, term: term, over: ctx, end: end, members: s.openFleet(term)}
 	s.leading.Store(l)
@@ -45,7 +45,7 @@ func (s *Service) lead(parent context.Context, won Leadership) error {
 	s.leading.Store(nil)
 	end(err)
 	s.turnAway()
-	return err
+	return true, err
 }
 
 func (s *Service) watchSelfLease(ctx context.Context, won Leadership, end context.CancelCauseFunc) {

@@ -207,8 +207,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		led := s.opts.Clock.Elapsed()
-		err = s.lead(ctx, won)
+		led, err := s.lead(ctx, won)
 		won.Resign()
 		if final(err) {
 			return fmt.Errorf("this registry must not lead: %w", explain(err))
@@ -217,7 +216,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		s.opts.Observe(SteppedDown{Cause: err})
-		if s.opts.Clock.Elapsed()-led > longPause {
+		if led { // another that stands by has won within the shortest pause
 			pause = firstPause
 		}
 		if err := pauseFor(ctx, pause); err != nil {
