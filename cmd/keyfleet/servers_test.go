@@ -28,7 +28,7 @@ type serverProcess struct {
 	ended     chan struct{}
 }
 
-var listenerInLog = regexp.MustCompile(`\b(check|admin|http|gateway)=(\S+:\d+)`)
+var listenerInLog = regexp.MustCompile(`\b(check|admin|http|gateway|ext_authz)=(\S+:\d+)`)
 
 // startServer returns once the server says that it runs.
 func startServer(t *testing.T, args ...string) *serverProcess {
@@ -42,10 +42,10 @@ func startServer(t *testing.T, args ...string) *serverProcess {
 	go func() {
 		defer close(p.ended)
 		for lines := bufio.NewScanner(io.TeeReader(stderr, said)); lines.Scan(); {
+			for _, found := range listenerInLog.FindAllStringSubmatch(lines.Text(), -1) {
+				p.addresses[found[1]] = "http://" + found[2]
+			}
 			if strings.Contains(lines.Text(), " runs\"") {
-				for _, found := range listenerInLog.FindAllStringSubmatch(lines.Text(), -1) {
-					p.addresses[found[1]] = "http://" + found[2]
-				}
 				runs <- true
 			}
 		}

@@ -86,6 +86,7 @@ func (a *app) verifierCommand() *cobra.Command {
 	var server serverFlags
 	var self verifierFlags
 	var check string
+	var ways otherWays
 	cmd := &cobra.Command{
 		Use:   "verifier --name NAME --log-key KEY",
 		Short: "Run a verifier: it answers checks from an index of its own",
@@ -99,6 +100,7 @@ applied it, or has stopped. A clean stop ends the membership. After a kill it go
 	server.addTo(cmd, "./keyfleet-verifier")
 	self.addTo(cmd)
 	cmd.Flags().StringVar(&check, "check", "127.0.0.1:8181", "where checks are answered")
+	ways.addTo(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		self.name = server.name
 		if err := self.check(); err != nil {
@@ -106,13 +108,13 @@ applied it, or has stopped. A clean stop ends the membership. After a kill it go
 		}
 		log := newLog(a.err, server.level).With("verifier", self.name, "pop", self.pop)
 		return untilSignal(cmd.Context(), log, func(ctx context.Context, stop *stopping) error {
-			return serveVerifier(ctx, stop, &server, &self, check)
+			return serveVerifier(ctx, stop, &server, &self, check, &ways)
 		})
 	}
 	return cmd
 }
 
-func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, self *verifierFlags, check string) error {
+func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, self *verifierFlags, check string, ways *otherWays) error {
 	release, err := claimDirectory(server.data)
 	if err != nil {
 		return err
@@ -128,6 +130,9 @@ func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, sel
 		return err
 	}
 	stop.then("admin address", closing(admin))
+	if err := ways.bind(stop); err != nil {
+		return err
+	}
 	nc, err := dial(server.nats, server.creds, "keyfleet verifier "+server.name, stop.log)
 	if err != nil {
 		return err
@@ -142,6 +147,7 @@ func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, sel
 	if err := v.serve(stop, checks, admin); err != nil {
 		return err
 	}
+	ways.serve(stop, &v)
 	stop.log.Info("verifier runs", "nats", nc.ConnectedUrlRedacted(), "check", checks.Addr(), "admin", admin.Addr())
 	select {
 	case err := <-failed:
