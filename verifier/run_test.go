@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/eventlogtest"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/verifier/verifiertest"
 )
 
 func TestNothingIsAnsweredBeforeItHasCaughtUp(t *testing.T) {
@@ -132,4 +134,23 @@ func TestClosedVerifierAnswersNothing(t *testing.T) {
 func TestRunNeedsALogAndAnUplink(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Uplink = nil }).open()
 	require.ErrorContains(t, w.v.Run(t.Context()), "without a Source, an Uplink")
+}
+
+// otherHistory is a registry's log that says something else in its last commit than the one that the verifier was shown.
+type otherHistory struct{ *eventlogtest.Memory }
+
+func (o otherHistory) Last(ctx context.Context) (events.Entry, error) {
+	e, err := o.Memory.Last(ctx)
+	e.Chain[0]++
+	return e, err
+}
+
+func TestAForkedLogIsFoundOutByTheFirstHead(t *testing.T) {
+	w := newWorld(t)
+	w.hub = verifiertest.New(otherHistory{w.log})
+	w.opts.LogKeys = w.hub.Keys()
+	k := w.key(w.deployment("echo"))
+	w.run()
+	require.ErrorIs(t, until[IndexQuarantined](w).Err, events.ErrFork)
+	require.Equal(t, projections.NotFresh, w.check(k.secret, "echo").Reason)
 }
