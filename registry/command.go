@@ -45,6 +45,8 @@ const (
 	FleetRelease Verb = "fleet.release"
 	FleetLease   Verb = "fleet.lease"
 
+	FleetCheckpoint Verb = "fleet.checkpoint"
+
 	// What only a registry tells itself. No request names these.
 	memberJoins  Verb = "_joins"
 	memberLeaves Verb = "_leaves"
@@ -135,6 +137,8 @@ var verbs = map[Verb]verbRule{
 	FleetConfirm: {fields: "seq wait_timeout", required: "seq", query: true},
 	FleetRelease: {fields: "instance reason", required: "instance reason"},
 	FleetLease:   {fields: "lease", required: "lease"},
+
+	FleetCheckpoint: {query: true},
 }
 
 // Verbs are all there are, sorted.

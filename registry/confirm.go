@@ -192,8 +192,11 @@ func (s *Service) askFleet(ctx context.Context, c *Command) (any, error) {
 	if l == nil {
 		return nil, errStandby
 	}
-	if c.Verb == FleetStatus {
+	switch c.Verb {
+	case FleetStatus:
 		return s.fleetView(l)
+	case FleetCheckpoint:
+		return s.checkpoint(l)
 	}
 	l.members.Lock()
 	seq, end := events.Seq(c.Request.Seq), l.members.End().Seq // what the catalog has beyond it, nobody has been told of

@@ -20,7 +20,7 @@ import (
 
 func (a *app) auditCommand() *cobra.Command {
 	return a.asReader(group("audit", "Read the log as evidence", a.auditLog(), a.auditState(), a.auditDiff(), a.auditExplain(),
-		a.auditVerify(), a.auditExport(), a.auditImport(), a.auditProve()))
+		a.auditVerify(), a.auditCheckpoint(), a.auditExport(), a.auditImport(), a.auditProve()))
 }
 
 func (a *app) auditLog() *cobra.Command {

@@ -79,6 +79,7 @@ func script() []registry.Command {
 		step(registry.FleetLease, registry.Request{Lease: "5m", CommandID: "c14"}),
 		step(registry.FleetStatus, registry.Request{}),
 		step(registry.FleetConfirm, registry.Request{Seq: 3}),
+		step(registry.FleetCheckpoint, registry.Request{}),
 	}
 }
 
@@ -97,6 +98,8 @@ func replyTo(v registry.Verb) any {
 		return &registry.FleetReply{}
 	case registry.FleetStatus:
 		return &registry.FleetView{}
+	case registry.FleetCheckpoint:
+		return &registry.CheckpointReply{}
 	case registry.FleetConfirm:
 		return &registry.ReceiptReply{}
 	case registry.DeploymentRegister, registry.DeploymentEdit, registry.DeploymentGet, registry.DeploymentRemove:
