@@ -192,12 +192,17 @@ func (s *Service) askFleet(ctx context.Context, c *Command) (any, error) {
 	if l == nil {
 		return nil, errStandby
 	}
-	switch c.Verb {
-	case FleetStatus:
+	if c.Verb == FleetStatus {
 		return s.fleetView(l)
-	case FleetCheckpoint:
+	}
+	if c.Verb == FleetCheckpoint {
 		return s.checkpoint(l)
 	}
+	return s.confirmed(ctx, l, c)
+}
+
+// confirmed answers with the receipt of a Seq.
+func (s *Service) confirmed(ctx context.Context, l *leading, c *Command) (any, error) {
 	l.members.Lock()
 	seq, end := events.Seq(c.Request.Seq), l.members.End().Seq // what the catalog has beyond it, nobody has been told of
 	l.members.Unlock()
