@@ -93,11 +93,13 @@ func (r *Replay) Read(src Source, show func(events.Entry) error) error {
 // feed cuts what src gives into batches, each to a worker and, in order, to whoever takes them in.
 func feed(src Source, work, order chan<- *batch, stop <-chan struct{}) {
 	b := &batch{done: make(chan []prepared, 1)}
+	stopped := false
 	send := func() error {
 		for _, to := range []chan<- *batch{work, order} {
 			select {
 			case to <- b:
 			case <-stop:
+				stopped = true // a worker may have the batch, and must not get it twice
 				return errStopped
 			}
 		}
@@ -111,8 +113,9 @@ func feed(src Source, work, order chan<- *batch, stop <-chan struct{}) {
 		}
 		return send()
 	})
-	b.err = err
-	_ = send() // when nobody reads on, nobody wants the rest
+	if b.err = err; !stopped {
+		_ = send() // when nobody reads on, nobody wants the rest
+	}
 }
 
 func (r *Replay) take(order <-chan *batch, show func(events.Entry) error) error {

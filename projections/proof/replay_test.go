@@ -353,3 +353,20 @@ func FuzzReadArchive(f *testing.F) {
 		_, _ = proof.OpenGrowth(file, proof.Checkpoint{})
 	})
 }
+
+// A reader that stops while a batch is on its way to it ends, whatever the batch met on the way.
+func TestAReaderMayStopAtAnyTime(t *testing.T) {
+	l := newLog(t, 9, 600)
+	enough := errors.New("enough")
+	for n := range 200 {
+		r, err := proof.NewReplay(proof.Options{})
+		require.NoError(t, err)
+		shown := 0
+		require.ErrorIs(t, r.Read(source(l.bodies), func(events.Entry) error {
+			if shown++; shown > n*2 {
+				return enough
+			}
+			return nil
+		}), enough)
+	}
+}
