@@ -25,7 +25,7 @@ import (
 
 // TestMain makes this test binary serve as keyfleet, and as the few tools that scripts and the README use.
 func TestMain(m *testing.M) {
-	testscript.Main(tests{m}, map[string]func(){"keyfleet": main, "nats": natsTool})
+	testscript.Main(tests{m}, map[string]func(){"keyfleet": main, "nats": natsTool, "bare": bareServers})
 }
 
 // tests are run in an environment that says nothing of the developer's own Keyfleet.
@@ -119,9 +119,9 @@ func launchDev(data string, args ...string) (*devProcess, error) {
 	return d, nil
 }
 
-func startDev(t testing.TB, data string) *devProcess {
+func startDev(t testing.TB, data string, args ...string) *devProcess {
 	t.Helper()
-	d, err := launchDev(data)
+	d, err := launchDev(data, args...)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		d.kill()
@@ -178,7 +178,7 @@ func (d *devFile) caughtUp(ctx context.Context, seq uint64) error {
 }
 
 // keyfleet runs the binary against a dev and gives its standard output and exit status.
-func (d *devProcess) keyfleet(t *testing.T, stdin string, args ...string) (out string, status int) {
+func (d *devProcess) keyfleet(t testing.TB, stdin string, args ...string) (out string, status int) {
 	t.Helper()
 	cmd := exec.Command("keyfleet", args...)
 	cmd.Env = append(os.Environ(), "KEYFLEET_DATA="+d.data)

@@ -172,7 +172,7 @@ func askWith(t *testing.T, c *http.Client, method, url, body string, headers ...
 }
 
 // newKey makes a key that opens the deployments, once checks know it.
-func (d *devProcess) newKey(t *testing.T, name string, deployments ...string) (secret, id string) {
+func (d *devProcess) newKey(t testing.TB, name string, deployments ...string) (secret, id string) {
 	t.Helper()
 	args := []string{"keys", "create", name, "--wait", "confirmed", "--json"}
 	for _, deployment := range deployments {

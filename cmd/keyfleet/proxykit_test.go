@@ -129,7 +129,7 @@ func (p proxyProgram) patch(t *testing.T, text string) string {
 	return text
 }
 
-func requireProgram(t *testing.T, name string) {
+func requireProgram(t testing.TB, name string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err == nil {
 		return

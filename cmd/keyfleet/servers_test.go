@@ -31,7 +31,7 @@ type serverProcess struct {
 var listenerInLog = regexp.MustCompile(`\b(check|admin|http|gateway|ext_authz)=(\S+:\d+)`)
 
 // startServer returns once the server says that it runs.
-func startServer(t *testing.T, args ...string) *serverProcess {
+func startServer(t testing.TB, args ...string) *serverProcess {
 	t.Helper()
 	p := &serverProcess{cmd: exec.Command("keyfleet", args...), addresses: map[string]string{}, said: &lockedBuffer{}, ended: make(chan struct{})}
 	said := p.said

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"hash/maphash"
 	"net/netip"
 	"sync/atomic"
@@ -13,10 +14,18 @@ const (
 	failureEvery = 100 * time.Millisecond
 )
 
+// A source that fails too often waits for its answers: who tries keys one after another leaves the machine to others. So
+// many may wait at a time that it costs little.
+const (
+	dawdleFor  = 100 * time.Millisecond
+	dawdlersAt = 10_000
+)
+
 // failures counts failed checks by source in a fixed amount of memory, however many sources there are: each has a slot,
 // which it may share. The seed keeps callers from choosing with whom.
 type failures struct {
 	seed  maphash.Seed
+	waits atomic.Int64
 	slots [1 << 14]atomic.Int64 // the instant, in ns, until which the failures so far are spread
 }
 
@@ -35,6 +44,18 @@ func (f *failures) add(source netip.Addr, now time.Time) time.Duration {
 		if slot.CompareAndSwap(spread, until) {
 			return 0
 		}
+	}
+}
+
+// dawdle waits, unless too many do.
+func (f *failures) dawdle(ctx context.Context) {
+	defer f.waits.Add(-1)
+	if f.waits.Add(1) > dawdlersAt {
+		return
+	}
+	select {
+	case <-time.After(dawdleFor):
+	case <-ctx.Done():
 	}
 }
 

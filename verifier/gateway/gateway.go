@@ -97,6 +97,7 @@ func (g *gateway) refuse(w http.ResponseWriter, r *http.Request, a verifier.Answ
 	if a.Reason.Class() == projections.Unauthenticated {
 		source, _ := netip.ParseAddrPort(r.RemoteAddr)
 		if wait := g.failures.add(source.Addr(), time.Now()); wait > 0 {
+			g.failures.dawdle(r.Context())
 			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 			httpcheck.Complain(w, http.StatusTooManyRequests, "too_many_failures",
 				"Too many requests from this address came without a valid API key. Wait before you try another.")

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -104,18 +105,35 @@ func TestQuietStreamsAreNotTakenForSlowCallers(t *testing.T) {
 func TestASourceThatFailsTooOftenHears429(t *testing.T) {
 	server, _ := serveAs(t, tellTale, Options{})
 	statuses := map[int]int{}
-	for range 2 * failureBurst {
+	for i := 0; statuses[http.StatusTooManyRequests] < 3 && i < 2*failureBurst; i++ {
+		begun := time.Now()
 		answer := ask(t, server, "/echo/", "X-Api-Key", "bad")
 		statuses[answer.StatusCode]++
 		if answer.StatusCode == http.StatusTooManyRequests {
 			require.Equal(t, "1", answer.Header.Get("Retry-After"))
+			require.GreaterOrEqual(t, time.Since(begun), dawdleFor, "it leaves the machine to others")
 		}
 		require.NoError(t, answer.Body.Close())
 	}
 	require.GreaterOrEqual(t, statuses[http.StatusUnauthorized], failureBurst)
-	require.NotZero(t, statuses[http.StatusTooManyRequests])
+	require.Equal(t, 3, statuses[http.StatusTooManyRequests])
 	require.Len(t, statuses, 2)
 	require.Equal(t, http.StatusOK, ask(t, server, "/echo/").StatusCode, "who shares the source is not shut out")
+}
+
+func TestDawdlersAreBounded(t *testing.T) {
+	f := newFailures()
+	f.waits.Store(dawdlersAt)
+	begun := time.Now()
+	for range 100 {
+		f.dawdle(t.Context())
+	}
+	require.Less(t, time.Since(begun), 100*dawdleFor)
+	f.waits.Store(0)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	f.dawdle(gone)
+	require.Zero(t, f.waits.Load())
 }
 
 func TestFailures(t *testing.T) {

@@ -76,18 +76,21 @@ func Complain(w http.ResponseWriter, status int, code, message string) {
 
 func send(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	set(h, "Cache-Control", "no-store")
+	set(h, "Content-Type", "application/problem+json")
+	set(h, "Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the caller is gone, which is no fault of ours
 }
 
 // setState says what the answer was decided from.
 func setState(h http.Header, a verifier.Answer) {
-	h.Set("Keyfleet-Seq", strconv.FormatUint(uint64(a.Seq), 10))
-	h.Set("Keyfleet-Staleness-Ms", strconv.FormatInt(a.Staleness.Milliseconds(), 10))
+	set(h, "Keyfleet-Seq", strconv.FormatUint(uint64(a.Seq), 10))
+	set(h, "Keyfleet-Staleness-Ms", strconv.FormatInt(a.Staleness.Milliseconds(), 10))
 	if a.Stale {
-		h.Set("Keyfleet-Stale", "true")
+		set(h, "Keyfleet-Stale", "true")
 	}
 }
+
+// set spares a name that is in canonical form already from being made so.
+func set(h http.Header, name, value string) { h[name] = []string{value} }

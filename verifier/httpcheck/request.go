@@ -64,7 +64,7 @@ func SetRequestID(w http.ResponseWriter, r *http.Request) string {
 	if !repeatable(id) {
 		id = rand.Text()
 	}
-	w.Header().Set(RequestIDHeader, id)
+	set(w.Header(), RequestIDHeader, id)
 	return id
 }
 
