@@ -157,18 +157,21 @@ func (b *browser) editTabs(dev *devProcess) {
 	b.photograph("history")
 }
 
-// lookAround visits the other pages, and all in the dark and on a phone.
+// lookAround visits the other pages, and all in the dark and on a phone. It comes from a page that renews itself, and
+// chromedp may then wait for good for a node that it thinks it knows: hence see, which asks the page.
 func (b *browser) lookAround(dev *devProcess) {
-	pages := map[string]string{
-		"deployments": "/projects/demo/deployments", "deployment": "/projects/demo/deployments/echo-model", "fleet": "/fleet",
-		"identify": "/projects/demo/identify", "audit": "/projects/demo/audit",
+	pages := []struct{ name, path, shows string }{
+		{"deployments", "/projects/demo/deployments", "echo-model"},
+		{"deployment", "/projects/demo/deployments/echo-model", "this deployment opens to nobody"},
+		{"fleet", "/fleet", "local"},
+		{"identify", "/projects/demo/identify", "Whose"},
+		{"audit", "/projects/demo/audit", "deleted"},
 	}
-	for name, page := range pages {
-		b.do(chromedp.Navigate(dev.HTTP+page), chromedp.WaitVisible("h1"))
-		b.photograph(name)
+	for _, page := range pages {
+		b.do(chromedp.Navigate(dev.HTTP + page.path))
+		b.see(page.shows)
+		b.photograph(page.name)
 	}
-	b.do(chromedp.Navigate(dev.HTTP+"/projects/demo/deployments/echo-model"), chromedp.WaitVisible("h1"))
-	b.see("this deployment opens to nobody")
 	b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
 	b.do(chromedp.Navigate(dev.HTTP + "/projects/_admin/keys/dev-admin?tab=secret"))
 	b.photograph("dark")
