@@ -44,6 +44,8 @@ type shifted struct {
 
 func (s *shifted) Now() time.Time { return time.Now().Add(time.Duration(s.by.Load())) }
 
+func (s *shifted) Both() (time.Time, time.Duration) { return s.Now(), s.Elapsed() }
+
 type shiftedLog struct {
 	*eventlog.Log
 	time *shifted

@@ -83,6 +83,8 @@ type creeping struct{ world }
 
 func (c creeping) Elapsed() time.Duration { return c.clock.Elapsed() }
 
+func (c creeping) Both() (time.Time, time.Duration) { return c.Now(), c.Elapsed() }
+
 func (c creeping) Now() time.Time {
 	if c.creep.Load() {
 		c.clock.Advance(time.Millisecond)

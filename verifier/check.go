@@ -49,7 +49,8 @@ func (v *Verifier) Check(ctx context.Context, r Request) Answer {
 // decide answers from the index as it is. The gate is read first: what is found is never older than what
 // it says was applied.
 func (v *Verifier) decide(r *Request) Answer {
-	g, now := v.gate.Load(), v.opts.Clock.Elapsed()
+	g := v.gate.Load()
+	wall, now := v.opts.Clock.Both()
 	a := Answer{Seq: g.applied, Staleness: g.staleness(now), Stale: g.stale(now)}
 	switch {
 	case !g.open(now):
@@ -61,7 +62,7 @@ func (v *Verifier) decide(r *Request) Answer {
 	case !v.idx.Charter().ForeignKeys && !apikey.WellFormed(r.Key):
 		a.Reason = projections.Malformed
 	default:
-		v.lookUp(r, g.instant(v.opts.Clock.Now(), now), &a)
+		v.lookUp(r, g.instant(wall, now), &a)
 	}
 	return a
 }

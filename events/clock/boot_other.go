@@ -7,4 +7,4 @@ import "time"
 var started = time.Now()
 
 // sinceBoot stops in suspend on systems whose monotonic clock does: fit for development alone.
-func sinceBoot() time.Duration { return time.Since(started) }
+func sinceBoot(now time.Time) time.Duration { return now.Sub(started) }

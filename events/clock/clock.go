@@ -16,6 +16,8 @@ type Clock interface {
 	Now() time.Time
 	// Elapsed is the time since some fixed point of this boot, suspend included.
 	Elapsed() time.Duration
+	// Both is Now and Elapsed of one moment.
+	Both() (time.Time, time.Duration)
 }
 
 // System is the machine's own clock.
@@ -25,7 +27,13 @@ type System struct{}
 func (System) Now() time.Time { return time.Now() }
 
 // Elapsed is the time since boot.
-func (System) Elapsed() time.Duration { return sinceBoot() }
+func (System) Elapsed() time.Duration { return sinceBoot(time.Now()) }
+
+// Both looks at the clock once.
+func (System) Both() (time.Time, time.Duration) {
+	now := time.Now()
+	return now, sinceBoot(now)
+}
 
 // Manual is a clock for tests that moves only when it is told to.
 type Manual struct {
@@ -49,6 +57,13 @@ func (m *Manual) Elapsed() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.elapsed
+}
+
+// Both is Now and Elapsed.
+func (m *Manual) Both() (time.Time, time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now, m.elapsed
 }
 
 // Advance lets time pass on both clocks.
