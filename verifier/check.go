@@ -47,28 +47,45 @@ func (v *Verifier) Check(ctx context.Context, r Request) Answer {
 }
 
 // decide answers from the index as it is. The gate is read first: what is found is never older than what
-// it says was applied.
+// it says was applied. All that can be done without the index is done between Expect and Decide.
 func (v *Verifier) decide(r *Request) Answer {
 	g := v.gate.Load()
+	foreign := v.idx.Charter().ForeignKeys
+	amiss := sizeAmiss(len(r.Key), foreign)
+	var digest events.Digest
+	if amiss == projections.Undecided {
+		digest = apikey.DigestOf(r.Key)
+		v.idx.Expect(&digest)
+		if !foreign && !apikey.WellFormed(r.Key) {
+			amiss = projections.Malformed
+		}
+	}
 	wall, now := v.opts.Clock.Both()
 	a := Answer{Seq: g.applied, Staleness: g.staleness(now), Stale: g.stale(now)}
 	switch {
 	case !g.open(now):
 		a.Reason = projections.NotFresh
-	case len(r.Key) == 0:
-		a.Reason = projections.Missing
-	case len(r.Key) > MaxKeyBytes:
-		a.Reason = projections.Malformed
-	case !v.idx.Charter().ForeignKeys && !apikey.WellFormed(r.Key):
-		a.Reason = projections.Malformed
+	case amiss != projections.Undecided:
+		a.Reason = amiss
 	default:
-		v.lookUp(r, g.instant(wall, now), &a)
+		v.lookUp(r, digest, g.instant(wall, now), &a)
 	}
 	return a
 }
 
-func (v *Verifier) lookUp(r *Request, now events.Instant, a *Answer) {
-	digest := apikey.DigestOf(r.Key)
+// sizeAmiss is why presented bytes of that length need no look; Undecided if they may be a key.
+func sizeAmiss(size int, foreign bool) projections.Reason {
+	switch {
+	case size == 0:
+		return projections.Missing
+	case size > MaxKeyBytes, !foreign && size != apikey.Len:
+		return projections.Malformed
+	default:
+		return projections.Undecided
+	}
+}
+
+func (v *Verifier) lookUp(r *Request, digest events.Digest, now events.Instant, a *Answer) {
 	a.Deployment = v.idx.Deployments().Named(r.Project, r.Deployment)
 	var err error
 	a.Decision, err = v.idx.Decide(digest, a.Deployment, now)

@@ -49,16 +49,16 @@ type slot = [slotWords]uint64
 
 func kindOf(meta uint64) uint64 { return meta >> kindShift & kindMask }
 
-// read gives a slot as it was at one moment; ok is false while it is being written.
-func read(s *slot) (words slot, ok bool) {
+// read copies a slot as it was at one moment. It reports false while the slot is being written.
+func read(s *slot, words *slot) bool {
 	words[0] = atomic.LoadUint64(&s[0])
 	if words[0]&1 != 0 {
-		return words, false
+		return false
 	}
 	for i := 1; i < slotWords; i++ {
 		words[i] = atomic.LoadUint64(&s[i])
 	}
-	return words, atomic.LoadUint64(&s[0]) == words[0]
+	return atomic.LoadUint64(&s[0]) == words[0]
 }
 
 // write replaces a slot. There is one writer.

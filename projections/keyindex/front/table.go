@@ -51,13 +51,23 @@ func New(limit int64) (*Table, error) {
 // Bytes is the memory that the table takes.
 func (t *Table) Bytes() int64 { return int64(len(t.slots.Load().all)) * slotBytes }
 
+// Expect says that Look is about to be called: the memory that it will read is on its way meanwhile.
+func (t *Table) Expect(d *events.Digest) {
+	s := t.slots.Load()
+	at := s.home(prefixOf(d))
+	prefetch(&s.all[at])
+	prefetch(&s.all[s.next(at)]) // every other look goes on to it
+	runtime.KeepAlive(s)
+}
+
 // Look finds the digest's entry. It may be called at any time, by anyone.
 func (t *Table) Look(d *events.Digest, e *Entry) Outcome {
 	s, p := t.slots.Load(), prefixOf(d)
 	defer runtime.KeepAlive(s) // its memory goes with it
 	at := s.home(p)
+	var words slot
 	for range maxProbes {
-		words, ok := s.readAt(at)
+		ok := read(&s.all[at], &words) || s.readAgain(at, &words)
 		switch kind := kindOf(words[0]); {
 		case !ok:
 			return Ask
@@ -82,14 +92,15 @@ func (s *slots) absent() Outcome {
 	return Absent
 }
 
-func (s *slots) readAt(at int) (words slot, ok bool) {
+// readAgain reads a slot that was being written.
+func (s *slots) readAgain(at int, words *slot) bool {
 	for range maxRetries {
-		if words, ok = read(&s.all[at]); ok {
-			return words, true
-		}
 		runtime.Gosched()
+		if read(&s.all[at], words) {
+			return true
+		}
 	}
-	return words, false
+	return false
 }
 
 // home is where a digest's slot is looked for first. It keeps the order of digests, so that a sorted fill writes one slot
