@@ -125,15 +125,14 @@ func DecodeCommit(body []byte) (*Commit, error) {
 		return nil, fmt.Errorf("commit: %w", r.err)
 	}
 	c.events, c.leaves = make([]Event, n), make([][]byte, n)
-	leaf := &reader{}
+	leaf := &reader{} // one for all: it is on the heap
 	for i := range n {
 		r.bin(&c.leaves[i])
 		if r.err != nil {
 			break
 		}
-		leaf.begin(c.leaves[i])
-		var err error
-		if c.events[i], err = leaf.event(); err != nil {
+		*leaf = reader{data: c.leaves[i]}
+		if err := leaf.event(&c.events[i]); err != nil {
 			return nil, fmt.Errorf("commit: Seq %d: %w", c.First+Seq(i), err)
 		}
 		c.size += len(c.leaves[i]) + 5

@@ -1,10 +1,13 @@
 package events
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"errors"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -61,6 +64,53 @@ func TestHostile(t *testing.T) {
 			require.ErrorIs(t, err, ErrMalformed)
 		})
 	}
+}
+
+// TestEverySize reads back what is written, on both sides of each bound between two forms.
+func TestEverySize(t *testing.T) {
+	sizes := []int{0, 1, 31, 32, 255, 256, 65_535, 65_536}
+	uints := []uint64{0, 127, 128, 255, 256, 65_535, 65_536, 1<<32 - 1, 1 << 32, 1<<63 - 1, 1 << 63, 1<<64 - 1}
+	instants := []Instant{Never, 0, -1, -32, -33, -128, -129, -1 << 15, -1<<15 - 1, -1 << 31, -1<<31 - 1, 1<<62 - 1}
+	for _, n := range uints[:9] {
+		instants = append(instants, Instant(n))
+	}
+	w := newWriter()
+	for _, n := range sizes {
+		text, bin, ids := strings.Repeat("x", n), make([]byte, n), slices.Repeat([]DeploymentID{{1}}, n/8)
+		w.text(&text)
+		w.bin(&bin)
+		w.deployments(&ids)
+	}
+	for i := range uints {
+		w.uint(&uints[i])
+	}
+	for i := range instants {
+		w.instant(&instants[i])
+	}
+	require.NoError(t, w.err)
+
+	r := newReader(w.buf.Bytes())
+	for _, n := range sizes {
+		var text string
+		var bin []byte
+		var ids []DeploymentID
+		r.text(&text)
+		r.bin(&bin)
+		r.deployments(&ids)
+		require.NoError(t, r.err)
+		require.Equal(t, []int{n, n, n / 8}, []int{len(text), len(bin), len(ids)})
+	}
+	for _, want := range uints {
+		var got uint64
+		r.uint(&got)
+		require.Equal(t, want, got)
+	}
+	for _, want := range instants {
+		var got Instant
+		r.instant(&got)
+		require.Equal(t, want, got)
+	}
+	require.NoError(t, r.end())
 }
 
 func TestSeal(t *testing.T) {
@@ -170,4 +220,23 @@ func frugally[T any](t *testing.T, data []byte, decode func([]byte) (T, error)) 
 		t.Fatalf("%d bytes of input made the decoder allocate %d", len(data), used)
 	}
 	return v, err
+}
+
+// BenchmarkDecodeCommit reads a full commit of keys that were created.
+func BenchmarkDecodeCommit(b *testing.B) {
+	c := &Commit{Schema: 1, First: 1}
+	name := "night-batch"
+	admin := Admin{Actor: "alice", CommandID: "01JZ8Q4T7RZ0V5", Name: &name}.Plain()
+	for range MaxCommitEvents {
+		created := &Created{Digest: Digest(bytes.Repeat([]byte{0xd1}, 32)), Deployments: []DeploymentID{{1}}, ExpiresAt: Never}
+		require.NoError(b, c.Add(Event{Project: "demo", Subject: NewID(), Rev: 1, Fact: created, Admin: admin}))
+	}
+	body, err := c.Encode()
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := DecodeCommit(body)
+		require.NoError(b, err)
+	}
+	b.ReportMetric(float64(MaxCommitEvents)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }

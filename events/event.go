@@ -52,25 +52,29 @@ func (e *Event) Encode() ([]byte, error) {
 
 // DecodeEvent reads an event's bytes. Errors wrap ErrMalformed or ErrUnknownType. The event's byte
 // strings are slices of data.
-func DecodeEvent(data []byte) (Event, error) { return newReader(data).event() }
+func DecodeEvent(data []byte) (e Event, err error) {
+	if err = newReader(data).event(&e); err != nil {
+		return Event{}, err
+	}
+	return e, nil
+}
 
-func (r *reader) event() (Event, error) {
-	var e Event
+func (r *reader) event(e *Event) error {
 	r.array(6)
 	t := r.textBytes()
 	r.text(&e.Project)
 	r.bin16(&e.Subject)
 	r.uint(&e.Rev)
 	if r.err != nil {
-		return Event{}, r.err
+		return r.err
 	}
 	if e.Fact = newFact(t); e.Fact == nil {
-		return Event{}, fmt.Errorf("%w: %.40q", ErrUnknownType, t)
+		return fmt.Errorf("%w: %.40q", ErrUnknownType, t)
 	}
 	e.Fact.wire(r)
 	e.Admin.wire(r)
 	if err := r.end(); err != nil {
-		return Event{}, fmt.Errorf("%s event: %w", e.Fact.Type(), err)
+		return fmt.Errorf("%s event: %w", e.Fact.Type(), err)
 	}
-	return e, nil
+	return nil
 }

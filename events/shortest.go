@@ -47,17 +47,36 @@ func intCode(n int64) byte {
 	}
 }
 
-// lengthCode is the code before n values or bytes: fixed with the length in it up to mostFixed, then those with a length
-// of 8 (0: there is none), 16 or 32 bits.
-func lengthCode(n, mostFixed int, fixed, code8, code16, code32 byte) byte {
+// form is how a value begins that has a length: with the length in the code up to mostFixed, else with one of the codes
+// before a length of 8 (0: there is none), 16 or 32 bits.
+type form struct {
+	what                  string
+	fixed                 byte
+	mostFixed             int
+	code8, code16, code32 byte
+}
+
+var (
+	arrays      = form{"an array", msgpcode.FixedArrayLow, 15, 0, msgpcode.Array16, msgpcode.Array32}
+	texts       = form{"a text", msgpcode.FixedStrLow, 31, msgpcode.Str8, msgpcode.Str16, msgpcode.Str32}
+	byteStrings = form{"a byte string", 0, -1, msgpcode.Bin8, msgpcode.Bin16, msgpcode.Bin32}
+)
+
+// fixes reports whether the code has the length in it.
+func (f *form) fixes(code byte) bool {
+	return code >= f.fixed && int(code-f.fixed) <= f.mostFixed
+}
+
+// code is the one before a value of that length.
+func (f *form) code(n int) byte {
 	switch {
-	case n <= mostFixed:
-		return fixed | byte(n)
-	case n <= math.MaxUint8 && code8 != 0:
-		return code8
+	case n <= f.mostFixed:
+		return f.fixed | byte(n)
+	case n <= math.MaxUint8 && f.code8 != 0:
+		return f.code8
 	case n <= math.MaxUint16:
-		return code16
+		return f.code16
 	default:
-		return code32
+		return f.code32
 	}
 }
