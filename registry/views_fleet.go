@@ -98,6 +98,9 @@ const (
 	AlarmDiverged  = "diverged"   // its index is not what the log says
 )
 
+// Alarms are all there are.
+func Alarms() []string { return []string{AlarmHalfLease, AlarmCopied, AlarmForked, AlarmDiverged} }
+
 // The states that a registry sees itself.
 const (
 	stateUnheard = "unheard"

@@ -17,6 +17,8 @@ type tally struct {
 	stalls     atomic.Uint64
 	lapses     atomic.Uint64
 	renewFails atomic.Uint64
+	rebuilds   atomic.Uint64
+	noSnapshot atomic.Uint64
 	complained atomic.Int64 // when a broken check was last told of
 }
 
@@ -35,6 +37,10 @@ func (t *tally) hear(e Event) {
 		t.lapses.Add(1)
 	case RenewalFailed:
 		t.renewFails.Add(1)
+	case IndexRebuilding:
+		t.rebuilds.Add(1)
+	case SnapshotFailed:
+		t.noSnapshot.Add(1)
 	}
 }
 
@@ -84,6 +90,9 @@ func newMetrics(v *Verifier) *metrics {
 			counter("lapses_total", "Times that the lease lapsed.", func(v *Verifier) uint64 { return v.tally.lapses.Load() }),
 			counter("renewals_failed_total", "Attempts to renew the lease that failed.",
 				func(v *Verifier) uint64 { return v.tally.renewFails.Load() }),
+			counter("index_rebuilds_total", "Times that the index proved wrong and was begun anew.",
+				func(v *Verifier) uint64 { return v.tally.rebuilds.Load() }),
+			counter("snapshots_failed_total", "Snapshots that could not be used.", func(v *Verifier) uint64 { return v.tally.noSnapshot.Load() }),
 		},
 	}
 }

@@ -74,7 +74,7 @@ type devServer struct {
 }
 
 func serveDev(ctx context.Context, stop *stopping, flags *devFlags, out io.Writer) error {
-	d := &devServer{flags: flags, stop: stop, failed: make(chan error, 8), metrics: prometheus.NewRegistry()}
+	d := &devServer{flags: flags, stop: stop, failed: make(chan error, 8), metrics: newMetrics()}
 	for _, step := range []func(context.Context) error{
 		d.checkAddresses, d.claim, d.bind, d.startNATS, d.openLog, d.startRegistry, d.startVerifier, d.serveHTTP,
 		d.awaitRegistry, d.setUpDemo, d.keepAdminKey, d.awaitVerifier,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,6 +11,7 @@ import (
 )
 
 // fleetMetrics shows the fleet as the active registry knows it. A standby shows none: sum over registries is the fleet.
+// No label is called instance, which is Prometheus's own for what it scrapes.
 type fleetMetrics struct {
 	service                              *registry.Service
 	state, lag, leaseLeft, silent, rings *prometheus.Desc
@@ -17,7 +19,7 @@ type fleetMetrics struct {
 
 func newFleetMetrics(s *registry.Service) *fleetMetrics {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("keyfleet_fleet_"+name, help, append([]string{"pop", "verifier", "instance"}, labels...), nil)
+		return prometheus.NewDesc("keyfleet_fleet_"+name, help, append([]string{"pop", "verifier", "verifier_instance"}, labels...), nil)
 	}
 	return &fleetMetrics{
 		service:   s,
@@ -25,7 +27,7 @@ func newFleetMetrics(s *registry.Service) *fleetMetrics {
 		lag:       desc("verifier_lag_events", "Events between the last one that the verifier applied and the log's end."),
 		leaseLeft: desc("verifier_lease_left_seconds", "What is left of the verifier's last lease."),
 		silent:    desc("verifier_silent_seconds", "Time since the verifier was last heard of in this term."),
-		rings:     desc("verifier_alarm", "1 for each alarm of the verifier: half_lease, copied, forked, diverged.", "alarm"),
+		rings:     desc("verifier_alarm", "1 while the verifier has the alarm, else 0.", "alarm"),
 	}
 }
 
@@ -56,10 +58,17 @@ func (m *fleetMetrics) Collect(to chan<- prometheus.Metric) {
 		if v.SilentMs != nil {
 			gauge(m.silent, seconds(*v.SilentMs))
 		}
-		for _, alarm := range v.Alarms {
-			gauge(m.rings, 1, alarm)
+		for _, alarm := range registry.Alarms() {
+			gauge(m.rings, number(slices.Contains(v.Alarms, alarm)), alarm)
 		}
 	}
+}
+
+func number(set bool) float64 {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 func seconds(ms int64) float64 { return float64(ms) / 1000 }

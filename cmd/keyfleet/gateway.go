@@ -6,7 +6,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/keyfleet/keyfleet/verifier/gateway"
@@ -82,7 +81,7 @@ func serveGateway(ctx context.Context, stop *stopping, g *gatewayFlags) error {
 
 	failed := make(chan error, 4)
 	fail := func(err error) { failed <- err }
-	v := verifierParts{verifierFlags: g.self, nc: nc, data: g.server.data, fail: fail, metrics: prometheus.NewRegistry()}
+	v := verifierParts{verifierFlags: g.self, nc: nc, data: g.server.data, fail: fail, metrics: newMetrics()}
 	if err := v.start(ctx, stop); err != nil {
 		return err
 	}

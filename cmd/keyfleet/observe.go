@@ -15,8 +15,8 @@ type registryWatch struct {
 	led chan error // has nil in it once a term was opened
 
 	commits, commands, events, expired prometheus.Counter
-	active                             prometheus.Gauge
-	seq                                prometheus.Gauge
+	stalls, torn, ahead                prometheus.Counter
+	active, seq, clockDoubted          prometheus.Gauge
 }
 
 func watchRegistry(log *slog.Logger, metrics prometheus.Registerer) (*registryWatch, error) {
@@ -27,16 +27,22 @@ func watchRegistry(log *slog.Logger, metrics prometheus.Registerer) (*registryWa
 		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "keyfleet", Subsystem: "registry", Name: name, Help: help})
 	}
 	w := &registryWatch{
-		log:      log,
-		led:      make(chan error, 1),
-		commits:  counter("commits_total", "Commits that this registry has made durable."),
-		commands: counter("commands_total", "Commands decided for those commits, refusals included."),
-		events:   counter("events_total", "Events in those commits."),
-		expired:  counter("expired_total", "Of the events, those that record ends of lifetimes."),
-		active:   gauge("active", "1 while this registry is the active one."),
-		seq:      gauge("seq", "Seq of the last event that this registry has made durable."),
+		log:          log,
+		led:          make(chan error, 1),
+		commits:      counter("commits_total", "Commits that this registry has made durable."),
+		commands:     counter("commands_total", "Commands decided for those commits, refusals included."),
+		events:       counter("events_total", "Events in those commits."),
+		expired:      counter("expired_total", "Of the events, those that record ends of lifetimes."),
+		stalls:       counter("stalls_total", "Failed attempts to follow the log."),
+		torn:         counter("instances_torn_total", "Instances that two machines claimed to be."),
+		ahead:        counter("verifiers_ahead_total", "Renewals from verifiers that had applied what the log does not hold."),
+		active:       gauge("active", "1 while this registry is the active one, else 0."),
+		seq:          gauge("seq", "Seq of the last event that this registry has made durable."),
+		clockDoubted: gauge("clock_doubted", "1 while no expiry is recorded, because the clock disagrees with the NATS servers', else 0."),
 	}
-	for _, c := range []prometheus.Collector{w.commits, w.commands, w.events, w.expired, w.active, w.seq} {
+	for _, c := range []prometheus.Collector{
+		w.commits, w.commands, w.events, w.expired, w.stalls, w.torn, w.ahead, w.active, w.seq, w.clockDoubted,
+	} {
 		if err := metrics.Register(c); err != nil {
 			return nil, err
 		}
@@ -57,8 +63,10 @@ func (w *registryWatch) hear(e registry.Event) {
 	case registry.SteppedDown:
 		w.log.Warn("registry stands by", "cause", e.Cause)
 		w.active.Set(0)
+		w.clockDoubted.Set(0)
 	case registry.Stalled:
 		w.log.Warn("registry cannot follow the log for now", "error", e.Cause)
+		w.stalls.Inc()
 	case registry.Committed:
 		w.log.Debug("committed", "seq", e.At.Seq, "commands", e.Commands, "events", e.Events, "expired", e.Expired)
 		w.commits.Inc()
@@ -69,11 +77,14 @@ func (w *registryWatch) hear(e registry.Event) {
 	case registry.ClockDoubted:
 		w.log.Error("the clock is doubted: no expiry is recorded until it agrees with the NATS servers' (keys die at their instant all the same)",
 			"cause", e.Cause)
+		w.clockDoubted.Set(1)
 	case registry.InstanceTorn:
 		w.log.Error("two machines are the same instance, one of them a copy: neither is granted a lease", "verifier", e.Verifier, "instance", e.Instance)
+		w.torn.Inc()
 	case registry.VerifierAhead:
 		w.log.Error("a verifier has applied what the log does not hold, and is granted no lease: has the log lost its end?",
 			"verifier", e.Verifier, "instance", e.Instance, "seq", e.Applied.Seq, "chain", e.Applied.Chain)
+		w.ahead.Inc()
 	case registry.VerifierAlarm:
 		v := e.Verifier
 		level, text := slog.LevelInfo, "a verifier is well again"
@@ -84,5 +95,6 @@ func (w *registryWatch) hear(e registry.Event) {
 			"state", v.State, "alarms", v.Alarms, "lease_left_ms", v.LeaseLeftMs)
 	case registry.ClockTrusted:
 		w.log.Info("the clock agrees with the NATS servers'")
+		w.clockDoubted.Set(0)
 	}
 }

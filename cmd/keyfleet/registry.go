@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 
@@ -97,7 +98,7 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 		return err
 	}
 	failed := make(chan error, 4)
-	metrics := prometheus.NewRegistry()
+	metrics := newMetrics()
 	r := registryParts{nc: nc, name: name, data: server.data, signingKey: key, replicas: replicas, syncAlways: probe, metrics: metrics,
 		fail: func(err error) { failed <- err }}
 	if err := r.start(ctx, stop); err != nil {
@@ -229,5 +230,9 @@ func registryAdmin(s *registry.Service, metrics prometheus.Gatherer) http.Handle
 		}{active, term})
 	})
 	mux.Handle("/metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("/debug/{$}", http.RedirectHandler("/debug/pprof/", http.StatusFound))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return mux
 }

@@ -181,7 +181,7 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 		return err
 	}
 	if v.metrics == nil {
-		v.metrics = prometheus.NewRegistry()
+		v.metrics = newMetrics()
 	}
 	v.caughtUp = make(chan error, 1)
 	hub, err := uplink.New(v.nc, v.name)
