@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -28,6 +29,10 @@ type Catalog struct {
 	db    *pebble.DB
 	state atomic.Pointer[state]
 	floor *floor
+
+	unseen  *unseen
+	closing chan struct{}
+	reading sync.WaitGroup // of unseen's takeIn
 }
 
 // state is what readers see together.
@@ -56,10 +61,13 @@ func Open(dir string, opts Options) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open catalog in %s: %w", dir, err)
 	}
-	c := &Catalog{db: db, floor: newFloor()}
+	c := &Catalog{db: db, floor: newFloor(), unseen: newUnseen(), closing: make(chan struct{})}
 	if err := c.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open catalog in %s: %w", dir, err), db.Close())
 	}
+	c.reading.Go(func() {
+		_ = c.unseen.takeIn(db, c.closing) // without it everything is looked for; who meets the damage will say so
+	})
 	return c, nil
 }
 
@@ -177,5 +185,7 @@ func (c *Catalog) apply(e events.Entry) error {
 
 // Close flushes what is in memory, so that the next Open has less to fold in again.
 func (c *Catalog) Close() error {
+	close(c.closing)
+	c.reading.Wait()
 	return errors.Join(c.db.Flush(), c.db.Close())
 }

@@ -17,6 +17,7 @@ type reader interface {
 // for every write and read.)
 type pending struct {
 	*pebble.DB
+	unseen *unseen
 	batch  *pebble.Batch
 	writes map[string]write
 }
@@ -29,6 +30,8 @@ type write struct {
 func (p *pending) Get(key []byte) ([]byte, io.Closer, error) {
 	w, written := p.writes[string(key)]
 	switch {
+	case !written && p.unseen.has(key):
+		return nil, nil, pebble.ErrNotFound
 	case !written:
 		return p.DB.Get(key)
 	case w.gone:
@@ -40,6 +43,7 @@ func (p *pending) Get(key []byte) ([]byte, io.Closer, error) {
 
 // put keeps key and value: they must not be written to any more.
 func (p *pending) put(key, value []byte) error {
+	p.unseen.put(key)
 	p.writes[string(key)] = write{value: value}
 	return p.batch.Set(key, value, nil)
 }

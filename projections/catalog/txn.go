@@ -25,7 +25,7 @@ type Txn struct {
 
 // Begin opens a Txn for the commit that is to stand at the stream sequence, begin at first and be dated at.
 func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *Txn {
-	p := &pending{DB: c.db, batch: c.db.NewBatch(), writes: map[string]write{}}
+	p := &pending{DB: c.db, unseen: c.unseen, batch: c.db.NewBatch(), writes: map[string]write{}}
 	charter := c.state.Load().charter // Evolve replaces what it changes
 	return &Txn{
 		View:      View{r: p, charter: &charter, floor: c.floor},
