@@ -105,6 +105,14 @@ type verbRule struct {
 	query    bool
 }
 
+// allowed is all that the verb's requests may carry.
+func (r verbRule) allowed() string {
+	if r.query {
+		return r.fields
+	}
+	return r.fields + " " + writeFields
+}
+
 const (
 	writeFields = "command_id wait wait_timeout"
 	pageFields  = "limit offset order_by search"
@@ -167,20 +175,12 @@ func (c *Command) check() error {
 	if err := c.checkNames(); err != nil {
 		return refuse(Invalid, "%v", err)
 	}
-	sent := c.Request.sent()
-	allowed := strings.Fields(rule.fields)
-	if !rule.query {
-		allowed = append(allowed, strings.Fields(writeFields)...)
+	sent, fields := c.Request.sent(), fieldsOf[c.Verb]
+	if field := (sent &^ fields.allowed).first(); field != "" {
+		return refuseField(field, "%s takes no %s; it takes %s", c.Verb, field, strings.ReplaceAll(rule.allowed(), " ", ", "))
 	}
-	for field := range sent {
-		if !slices.Contains(allowed, field) {
-			return refuseField(field, "%s takes no %s; it takes %s", c.Verb, field, strings.Join(allowed, ", "))
-		}
-	}
-	for _, field := range strings.Fields(rule.required) {
-		if _, ok := sent[field]; !ok {
-			return refuseField(field, "%s needs %s", c.Verb, field)
-		}
+	if field := (fields.required &^ sent).first(); field != "" {
+		return refuseField(field, "%s needs %s", c.Verb, field)
 	}
 	if d := c.Request.Deployments; d != nil && len(*d) > events.MaxDeploymentsPerKey {
 		return tooMany(len(*d))
@@ -205,15 +205,6 @@ func verbList() string {
 		names = append(names, string(v))
 	}
 	return strings.Join(names, " ")
-}
-
-// sent is the fields that the request carries.
-func (r *Request) sent() map[string]json.RawMessage {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(r.canonical(), &fields); err != nil {
-		panic("a request does not read its own JSON: " + err.Error())
-	}
-	return fields
 }
 
 func (r *Request) canonical() []byte {
