@@ -4,13 +4,14 @@ SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 TOOLS    := bin/tools
+LOADTEST := bin/loadtest
 VERSION   = $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 TIMEOUT  ?= 15m
 FUZZTIME ?= 20s
 BENCH    ?= .
 COUNT    ?= 1
 
-.PHONY: help build run test check fuzz bench cover clean go tools tally
+.PHONY: help build run test check fuzz bench report cover clean go tools tally loadtest
 
 help: ## list these targets
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
@@ -39,10 +40,15 @@ check: go tools tally ## gofmt, go vet, linters, dead code, structure of the tre
 fuzz: go ## fuzz each target for FUZZTIME (20s)
 	@.ci/fuzz $(FUZZTIME)
 
-bench: go ## run the benchmarks that match BENCH, COUNT times, into bin/bench.txt
+bench: go loadtest ## run the benchmarks that match BENCH, COUNT times, into bin/bench.txt; by default all, and load tests
 	@mkdir -p bin
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee bin/bench.txt
 	@echo "Compare two such files with $(TOOLS)/benchstat OLD NEW; make tools builds it"
+	@if [[ '$(BENCH)' == . ]]; then $(LOADTEST) run --out bin/results; fi
+
+report: loadtest ## run the load tests, on a quiet machine, into loadtest/results, which README shows
+	$(LOADTEST) run --out loadtest/results
+	@echo "Compare two runs with $(LOADTEST) page NEW/run.json OLD/run.json >page.html"
 
 cover: go ## measure what the tests reach, into bin/coverage.html
 	@mkdir -p bin
@@ -60,6 +66,9 @@ go:
 # itself knows whether they are up to date, also after an upgrade of Go.
 tools: go
 	@go -C .ci/tools build -o ../../$(TOOLS)/ tool
+
+loadtest: build
+	@go build -o $(LOADTEST) ./loadtest
 
 tally: go
 	@go -C .ci/tools build -o ../../$(TOOLS)/ ./tally

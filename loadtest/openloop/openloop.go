@@ -22,7 +22,6 @@ type Load struct {
 	For      time.Duration // how long operations fall due
 	Workers  int           // operations under way at once, at most; default 64
 	Patience time.Duration // past For, to finish what is late; what has not begun by then has failed. Default 10 s
-	Done     func(done int64)
 
 	sleep func() (func(time.Duration), error) // makes a worker's; default: newSleep
 }
@@ -33,16 +32,19 @@ type Operation func(ctx context.Context, i int64) error
 // errNeverBegun is the failure of operations that fell due and that no worker came to within Patience.
 var errNeverBegun = errors.New("fell due and was never begun: all workers were busy")
 
-// Run carries out the load. Each worker opens an operation of its own first, with its own connection if it likes;
-// the clock starts once all have. The error is one of opening; ctx's end cuts the load short.
-func (l Load) Run(ctx context.Context, open func(worker int) (Operation, error)) (*Outcome, error) {
+// Opening makes the operation of one worker, with a connection of its own if it likes. The context ends with the load.
+type Opening func(ctx context.Context, worker int) (Operation, error)
+
+// Run carries out the load. The clock starts once every worker has opened its operation; an error is one of that.
+// ctx's end cuts the load short.
+func (l Load) Run(ctx context.Context, open Opening) (*Outcome, error) {
 	l = l.withDefaults()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := &run{Load: l, due: int64(l.Rate * l.For.Seconds())}
 	workers := make([]*worker, l.Workers)
 	for i := range workers {
-		operation, err := open(i)
+		operation, err := open(ctx, i)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +87,6 @@ type run struct {
 	due        int64 // how many fall due in all
 	begun, end time.Time
 	next       atomic.Int64
-	done       atomic.Int64
 }
 
 type worker struct {
@@ -106,9 +107,6 @@ func (w *worker) work(ctx context.Context) {
 			w.sleep(wait)
 		}
 		w.tally.record(w.carryOut(ctx, i, due))
-		if done := w.done.Add(1); w.Done != nil {
-			w.Done(done)
-		}
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 )
 
 // same has every worker carry out the same operation.
-func same(operation Operation) func(int) (Operation, error) {
-	return func(int) (Operation, error) { return operation, nil }
+func same(operation Operation) Opening {
+	return func(context.Context, int) (Operation, error) { return operation, nil }
 }
 
 // onFakeTime sleeps on the clock of the bubble that a test runs in.
@@ -149,6 +149,6 @@ func TestStallOfARealServer(t *testing.T) {
 
 func TestRefusedOpening(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: errors.New("refused")}
-	_, err := Load{Rate: 1, For: time.Second}.Run(t.Context(), func(int) (Operation, error) { return nil, refused })
+	_, err := Load{Rate: 1, For: time.Second}.Run(t.Context(), func(context.Context, int) (Operation, error) { return nil, refused })
 	require.ErrorIs(t, err, refused)
 }

@@ -43,7 +43,7 @@ var columns = []struct {
 	write func(float64) string
 }{
 	{"due/s", func(s *Series) float64 { return orNaN(s.Rate) }, number},
-	{"done/s", func(s *Series) float64 { return s.PerSecond }, number},
+	{"done/s", func(s *Series) float64 { return orNaN(s.PerSecond) }, number},
 	{"failed", func(s *Series) float64 { return float64(s.Failed) }, number},
 	{"p50", func(s *Series) float64 { return s.At(50) }, duration},
 	{"p90", func(s *Series) float64 { return s.At(90) }, duration},
@@ -106,7 +106,7 @@ func figureRow(f Figure, before []Figure) row {
 	if i := slices.IndexFunc(before, func(b Figure) bool { return b.Name == f.Name }); i >= 0 {
 		was = before[i].Value
 	}
-	return row{f.Name, []cell{newCell(was, f.Value, func(v float64) string { return number(significant(v)) + " " + f.Unit })}}
+	return row{f.Name, []cell{newCell(was, f.Value, func(v float64) string { return number(Significant(v)) + " " + f.Unit })}}
 }
 
 func seriesRow(s *Series, before []Series) row {

@@ -53,8 +53,8 @@ type Figure struct {
 // Series is one load, or one kind of waiting.
 type Series struct {
 	Name      string     `json:"name"`
-	Rate      float64    `json:"rate,omitempty"` // operations that fell due in a second; 0 if each followed the one before
-	PerSecond float64    `json:"per_second"`     // that were done
+	Rate      float64    `json:"rate,omitempty"`       // operations that fell due in a second; 0 if each followed the one before
+	PerSecond float64    `json:"per_second,omitempty"` // that were done; 0 of waits that belong to something else
 	Done      int64      `json:"done"`
 	Failed    int64      `json:"failed"`
 	Failures  []string   `json:"failures,omitempty"`
@@ -89,7 +89,7 @@ type Second struct {
 // Of makes a Series of what became of a load.
 func Of(name string, rate float64, o *openloop.Outcome) Series {
 	s := Series{
-		Name: name, Rate: rate, PerSecond: significant(float64(o.Done) / o.Took.Seconds()), Done: o.Done, Failed: o.Failed,
+		Name: name, Rate: rate, PerSecond: Significant(float64(o.Done) / o.Took.Seconds()), Done: o.Done, Failed: o.Failed,
 		Failures: o.Failures, Latency: quantiles(o.Latency),
 	}
 	if rate > 0 {
@@ -104,16 +104,10 @@ func Of(name string, rate float64, o *openloop.Outcome) Series {
 // OfWaits makes a Series of single waits, one after the other.
 func OfWaits(name string, waits []time.Duration) Series {
 	h := hdrhistogram.New(1, int64(10*time.Minute), 3)
-	total := time.Duration(0)
 	for _, wait := range waits {
 		_ = h.RecordValue(min(int64(wait), int64(10*time.Minute)))
-		total += wait
 	}
-	s := Series{Name: name, Done: int64(len(waits)), Latency: quantiles(h)}
-	if total > 0 {
-		s.PerSecond = significant(float64(len(waits)) / total.Seconds())
-	}
-	return s
+	return Series{Name: name, Done: int64(len(waits)), Latency: quantiles(h)}
 }
 
 // percents are those that a curve is drawn through.
@@ -135,10 +129,10 @@ func quantiles(h *hdrhistogram.Histogram) (qs []Quantile) {
 	return qs
 }
 
-func micros(nanos int64) float64 { return significant(float64(nanos) / 1000) }
+func micros(nanos int64) float64 { return Significant(float64(nanos) / 1000) }
 
-// significant keeps three digits: there are no more in a measurement.
-func significant(v float64) float64 {
+// Significant keeps three digits: there are no more in a measurement.
+func Significant(v float64) float64 {
 	if v == 0 {
 		return 0
 	}

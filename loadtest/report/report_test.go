@@ -28,7 +28,7 @@ var rewrite = flag.Bool("rewrite", false, "write the golden file anew")
 // has a part in it.
 func sample(t *testing.T, slower time.Duration) (r *Run) {
 	synctest.Test(t, func(t *testing.T) {
-		o, err := openloop.Load{For: 3 * time.Second, Workers: 2}.Run(t.Context(), func(int) (openloop.Operation, error) {
+		o, err := openloop.Load{For: 3 * time.Second, Workers: 2}.Run(t.Context(), func(context.Context, int) (openloop.Operation, error) {
 			return func(_ context.Context, i int64) error {
 				time.Sleep(time.Millisecond + slower)
 				if i == 7 {

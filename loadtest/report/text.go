@@ -12,13 +12,13 @@ func duration(micros float64) string {
 	case math.IsNaN(micros):
 		return "–"
 	case micros < 1:
-		return number(significant(1000*micros)) + " ns"
+		return number(Significant(1000*micros)) + " ns"
 	case micros < 1000:
-		return number(significant(micros)) + " µs"
+		return number(Significant(micros)) + " µs"
 	case micros < 1e6:
-		return number(significant(micros/1000)) + " ms"
+		return number(Significant(micros/1000)) + " ms"
 	}
-	return number(significant(micros/1e6)) + " s"
+	return number(Significant(micros/1e6)) + " s"
 }
 
 // number has thousands apart.

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/eventlog"
+	"github.com/keyfleet/keyfleet/loadtest/openloop"
+	"github.com/keyfleet/keyfleet/loadtest/report"
+	"github.com/keyfleet/keyfleet/verifier"
+	"github.com/keyfleet/keyfleet/verifier/uplink"
+)
+
+var checks = scenario{"checks", "Good keys, shown to a verifier in every way there is: how many checks it answers, and how long they take at a given rate.",
+	func(ctx context.Context, b *bench, result *report.Scenario) error {
+		s, err := b.shared(ctx)
+		if err != nil {
+			return err
+		}
+		inProcess, stop, err := s.embedVerifier(ctx)
+		if err != nil {
+			return err
+		}
+		err = b.measureWay(ctx, result, way{name: "in process", open: inProcess}, s.keys)
+		stop()
+		if err != nil {
+			return err
+		}
+		edge := []*process{s.edge.process}
+		for _, w := range []way{
+			{"Unix socket", overSocket(s.edge.socket), edge},
+			{"HTTP", overHTTP(s.edge.addresses["check"], checkPath), edge},
+			{"ext_authz", overExtAuthz(s.edge.addresses["ext_authz"]), edge},
+			{"gateway", overHTTP(s.gateway.addresses["gateway"], "/"+deployment+"/"), []*process{s.gateway}},
+		} {
+			if err := b.measureWay(ctx, result, w, s.keys); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+
+// way is one in which checks are asked for.
+type way struct {
+	name    string
+	open    opener
+	servers []*process // that have work with it; none if that is done in this one
+}
+
+// measureWay first has every caller ask as fast as it is answered, and then at the rate that was chosen.
+func (b *bench) measureWay(ctx context.Context, result *report.Scenario, w way, keys []string) error {
+	open := func(ctx context.Context, worker int) (openloop.Operation, error) {
+		how, err := w.open(ctx)
+		return asking(how, b.picker(keys, worker), statusAllowed), err
+	}
+	before, err := cpuTimes(w.servers)
+	if err != nil {
+		return err
+	}
+	full, err := b.load(ctx, w.name+", as fast as it goes", openloop.Load{For: b.length, Workers: b.workers}, open)
+	if err != nil {
+		return err
+	}
+	after, err := cpuTimes(w.servers)
+	if err != nil {
+		return err
+	}
+	if full.Failed > 0 {
+		return fmt.Errorf("%s: %d of %d checks failed: %v", w.name, full.Failed, full.Done+full.Failed, full.Failures)
+	}
+	result.Figures = append(result.Figures, report.Figure{Name: w.name, Value: full.PerSecond, Unit: "checks/s"})
+	if len(w.servers) > 0 {
+		micros := float64((after - before).Microseconds()) / float64(full.Done)
+		result.Figures = append(result.Figures, report.Figure{Name: w.name + ", of the servers' cores", Value: report.Significant(micros), Unit: "µs a check"})
+	}
+	paced, err := b.load(ctx, fmt.Sprintf("%s, %.0f a second", w.name, b.rate), openloop.Load{Rate: b.rate, For: b.length, Workers: b.workers}, open)
+	paced.Name = w.name
+	result.Series = append(result.Series, paced)
+	return err
+}
+
+// embedVerifier runs a verifier in this process, as a program does that checks keys itself.
+func (s *stand) embedVerifier(ctx context.Context) (open opener, stop func(), err error) {
+	log, err := eventlog.Open(ctx, s.nc, eventlog.Options{ReadOnly: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	hub, err := uplink.New(s.nc, "embedded")
+	if err != nil {
+		return nil, nil, err
+	}
+	var key events.PublicKey
+	if err := key.UnmarshalText([]byte(s.logKey)); err != nil {
+		return nil, nil, err
+	}
+	v, err := verifier.Open(filepath.Join(s.dir, "embedded"), verifier.Options{
+		Source: log, Uplink: hub, Name: "embedded", LogKeys: []events.PublicKey{key},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = v.Run(running) // ends with running
+	}()
+	stop = func() { cancel(); <-ended; _ = v.Close() }
+	how := func(ctx context.Context, key string) (int, error) {
+		return statusOf(v.Check(ctx, verifier.Request{Project: project, Deployment: deployment, Key: []byte(key)}).Reason.Class()), nil
+	}
+	err = await(ctx, "the embedded verifier to answer", func() bool {
+		status, _ := how(ctx, s.keys[len(s.keys)-1])
+		return status == statusAllowed
+	})
+	if err != nil {
+		stop()
+	}
+	return func(context.Context) (ask, error) { return how, nil }, stop, err
+}
+
+var scanner = scenario{"scanner", "Good keys at a steady rate, without and with somebody who tries others as fast as answers come.",
+	func(ctx context.Context, b *bench, result *report.Scenario) error {
+		s, err := b.shared(ctx)
+		if err != nil {
+			return err
+		}
+		for _, at := range []struct {
+			name string
+			open opener
+		}{
+			{"HTTP", overHTTP(s.edge.addresses["check"], checkPath)},
+			{"gateway", overHTTP(s.gateway.addresses["gateway"], "/"+deployment+"/")},
+		} {
+			good := openloop.Load{Rate: b.rate / 4, For: b.length, Workers: b.workers}
+			quiet, err := b.load(ctx, at.name+", quiet", good, b.showing(at.open, s.keys, statusAllowed))
+			if err != nil {
+				return err
+			}
+			result.Series = append(result.Series, quiet)
+			if err := b.scanned(ctx, result, at.name, good, at.open, s.keys); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+
+// showing opens callers who show some of the keys.
+func (b *bench) showing(open opener, keys []string, want ...int) func(ctx context.Context, _ int) (openloop.Operation, error) {
+	return func(ctx context.Context, worker int) (openloop.Operation, error) {
+		how, err := open(ctx)
+		return asking(how, b.picker(keys, worker), want...), err
+	}
+}
+
+// scanned measures good requests while a scanner is at work.
+func (b *bench) scanned(ctx context.Context, result *report.Scenario, name string, good openloop.Load, open opener, keys []string) error {
+	type scan struct {
+		outcome *openloop.Outcome
+		err     error
+	}
+	scanned := make(chan scan, 1)
+	go func() {
+		l := openloop.Load{For: good.For + time.Second/2, Workers: b.workers}
+		o, err := l.Run(ctx, b.showing(open, strangers(1000), statusRefused, statusHeldOff))
+		scanned <- scan{o, err}
+	}()
+	beside, err := b.load(ctx, name+", scanned", good, b.showing(open, keys, statusAllowed))
+	tried := <-scanned
+	if err != nil {
+		return err
+	}
+	if tried.err != nil {
+		return tried.err
+	}
+	result.Series = append(result.Series, beside)
+	result.Figures = append(result.Figures, report.Figure{
+		Name: name + ", tried by the scanner", Value: report.Significant(float64(tried.outcome.Done) / tried.outcome.Took.Seconds()), Unit: "keys/s",
+	})
+	return nil
+}
