@@ -166,7 +166,7 @@ func (d *decision) onKey(then func(projections.Key) error) error {
 func findKey(s State, project, address string) (projections.Key, error) {
 	k, err := keyAt(s, project, address)
 	if err == nil && (!k.Exists() || k.Project != project) {
-		return k, refuse(NotFound, "there is no key %q in project %q; key.list shows which there are", address, project)
+		return k, refuse(NotFound, "there is no key %q in project %q; to see which there are: keyfleet keys list --project %s", address, project, project)
 	}
 	return k, err
 }

@@ -82,9 +82,9 @@ type auditReader struct {
 	filter *auditFilter
 	end    events.Seq // where reading stops, unless it follows
 	follow bool
-	names  map[string]string // of keys, deployments and verifiers, by id, as the log has named them so far
-	header bool              // was written
-	csv    *csv.Writer       // nil for other formats
+	names  names
+	header bool        // was written
+	csv    *csv.Writer // nil for other formats
 }
 
 // How events are shown.
@@ -95,7 +95,7 @@ const (
 )
 
 func (a *app) auditReader(filter *auditFilter, format string) (*auditReader, error) {
-	r := &auditReader{app: a, filter: filter, names: map[string]string{}, end: math.MaxUint64}
+	r := &auditReader{app: a, filter: filter, names: names{}, end: math.MaxUint64}
 	switch format {
 	case formatTable:
 	case formatJSONL:
@@ -144,9 +144,7 @@ func (r *auditReader) commit(c *events.Commit) error {
 		if err != nil {
 			return fmt.Errorf("event %d: %w", c.First+events.Seq(i), err)
 		}
-		if entry.Subject != "" && entry.Name != "" {
-			r.names[entry.Subject] = entry.Name
-		}
+		r.names.learn(&entry)
 		if r.filter.over(&entry) {
 			return errAuditDone
 		}
@@ -179,12 +177,8 @@ func (r *auditReader) write(e *history.Entry) error {
 			return err
 		}
 	}
-	of := e.Subject
-	if name := r.names[e.Subject]; name != "" {
-		of = name
-	}
-	_, err := fmt.Fprintf(r.out, auditLine, e.Seq, e.Time, e.Type, clean(orDash(e.Project)), clean(orDash(of)),
-		clean(orDash(e.Actor)), clean(r.details(e)))
+	_, err := fmt.Fprintf(r.out, auditLine, e.Seq, e.Time, e.Type, clean(orDash(e.Project)), clean(orDash(r.names.of(e.Subject))),
+		clean(orDash(e.Actor)), clean(r.names.details(e)))
 	return err
 }
 
@@ -198,7 +192,7 @@ func (r *auditReader) writeCSV(e *history.Entry) error {
 	}
 	err := r.csv.Write([]string{
 		fmt.Sprint(e.Seq), e.Time.String(), string(e.Type), e.Project, e.Subject, r.names[e.Subject], fmt.Sprint(e.Rev), e.Actor,
-		harmless(e.CommandID), r.details(e),
+		harmless(e.CommandID), r.names.details(e),
 	})
 	if r.follow {
 		r.csv.Flush()
@@ -212,16 +206,4 @@ func harmless(text string) string {
 		return "'" + text
 	}
 	return text
-}
-
-// details names the deployments that the log has named.
-func (r *auditReader) details(e *history.Entry) string {
-	named := *e
-	named.Deployments = make([]string, len(e.Deployments))
-	for i, id := range e.Deployments {
-		if named.Deployments[i] = r.names[id]; named.Deployments[i] == "" {
-			named.Deployments[i] = id
-		}
-	}
-	return strings.TrimSpace(entryDetails(&named))
 }

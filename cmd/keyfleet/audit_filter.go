@@ -143,3 +143,25 @@ func entryDetails(e *history.Entry) string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// names of keys, deployments and verifiers, by id, as the log has given them so far.
+type names map[string]string
+
+func (n names) learn(e *history.Entry) {
+	if e.Subject != "" && e.Name != "" {
+		n[e.Subject] = e.Name
+	}
+}
+
+// of is the name, or the id of what has none.
+func (n names) of(id string) string { return cmp.Or(n[id], id) }
+
+// details names the deployments.
+func (n names) details(e *history.Entry) string {
+	named := *e
+	named.Deployments = make([]string, len(e.Deployments))
+	for i, id := range e.Deployments {
+		named.Deployments[i] = n.of(id)
+	}
+	return strings.TrimSpace(entryDetails(&named))
+}

@@ -291,8 +291,10 @@ func writeExplanation(w io.Writer, q history.Question, x *history.Explanation) e
 		}
 	}
 	t := table{head: []string{"SEQ", "TIME", "EVENT", "OF", "BY", "DETAILS"}}
+	named := names{}
 	for _, e := range x.Events {
-		t.add(fmt.Sprint(e.Seq), e.Time.String(), string(e.Type), e.Subject, orDash(e.Actor), orDash(entryDetails(&e)))
+		named.learn(&e)
+		t.add(fmt.Sprint(e.Seq), e.Time.String(), string(e.Type), named.of(e.Subject), orDash(e.Actor), orDash(named.details(&e)))
 	}
 	return t.write(w)
 }
