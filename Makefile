@@ -16,8 +16,8 @@ COUNT    ?= 1
 help: ## list these targets
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
 
-build: go ## build bin/keyfleet, static and stamped with its version
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/keyfleet ./cmd/keyfleet
+build: go ## build bin/keyfleet, static, reproducible and stamped with its version
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/keyfleet ./cmd/keyfleet
 
 run: build ## build, then run a whole fleet on this machine: keyfleet dev
 	bin/keyfleet dev
@@ -26,7 +26,7 @@ test: go tally ## run every test, after installing what the tests need
 	@.ci/needs
 	@$(TOOLS)/tally $$(.ci/needs race && echo -race) -shuffle=on -timeout=$(TIMEOUT) ./...
 
-check: go tools tally ## gofmt, go vet, linters, dead code, structure of the tree
+check: go tools tally ## gofmt, go vet, linters, dead code, structure of the tree, the same binary twice
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
 	go vet ./...
 	$(TOOLS)/staticcheck ./...
@@ -34,6 +34,7 @@ check: go tools tally ## gofmt, go vet, linters, dead code, structure of the tre
 	$(TOOLS)/golangci-lint run
 	@dead=$$($(TOOLS)/deadcode -test ./...); test -z "$$dead" || { echo "$$dead"; exit 1; }
 	go test -count=1 -run '^TestStructure' ./cmd/keyfleet
+	@.ci/reproducible
 	go -C .ci/tools vet ./tally
 	go -C .ci/tools test ./tally
 
