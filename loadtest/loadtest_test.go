@@ -29,6 +29,9 @@ func TestScenarios(t *testing.T) {
 		keyfleet: keyfleet, keys: 2000, zipf: 1.1, rate: 200, length: time.Second / 3, workers: 4, verifiers: 3,
 		million: 20_000, soak: 2 * time.Second,
 	}
+	if _, err := exec.LookPath(redisProgram); err != nil && os.Getenv("CI") != "true" {
+		t.Skipf("%s is not here: .ci/needs installs it", redisProgram)
+	}
 	r, err := measure(t.Context(), o, scenarios(), io.Discard)
 	require.NoError(t, err)
 	for _, s := range r.Scenarios {

@@ -65,6 +65,23 @@ func startProcess(ctx context.Context, program string, args ...string) (*process
 	return nil, fmt.Errorf("%s %v does not start: %s", program, args, last)
 }
 
+// startSilent starts a server that has its own way to say that it runs.
+func startSilent(ctx context.Context, runs func() bool, program string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(program, args...), ended: make(chan struct{})}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(p.ended)
+		_ = p.cmd.Wait()
+	}()
+	if err := await(ctx, program+" to run", runs); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
 // stop ends it, the hard way if it takes longer than it should.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
