@@ -65,7 +65,7 @@ func serveAndDrain(s *stopping, what string, l net.Listener, server *http.Server
 			fail(err)
 		}
 	}()
-	s.then(what, func() error {
+	s.thenWithin(drain+stopPatience, what, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), drain)
 		defer cancel()
 		err := server.Shutdown(ctx)

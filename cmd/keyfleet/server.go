@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -82,8 +84,7 @@ func untilSignal(ctx context.Context, log *slog.Logger, serve func(context.Conte
 		log.Info("stopping; a second signal kills")
 		err = nil
 	}
-	stop.stop()
-	return err
+	return errors.Join(err, stop.stop())
 }
 
 // stopping undoes what was started, the last first.
@@ -93,23 +94,38 @@ type stopping struct {
 }
 
 type stopStep struct {
-	what string
-	do   func() error
+	what     string
+	do       func() error
+	patience time.Duration
 }
 
-func (s *stopping) then(what string, do func() error) {
-	s.steps = append(s.steps, stopStep{what, do})
+// stopPatience is how long a part may take to stop. One on a disk that fails may wait for good.
+const stopPatience = 30 * time.Second
+
+func (s *stopping) then(what string, do func() error) { s.thenWithin(stopPatience, what, do) }
+
+func (s *stopping) thenWithin(patience time.Duration, what string, do func() error) {
+	s.steps = append(s.steps, stopStep{what, do, patience})
 }
 
-func (s *stopping) stop() {
-	for i := len(s.steps) - 1; i >= 0; i-- {
-		step := s.steps[i]
+// stop leaves alone what depends on a part that does not stop: the process ends, and a crash costs nothing that was
+// acknowledged.
+func (s *stopping) stop() error {
+	for _, step := range slices.Backward(s.steps) {
 		s.log.Debug("stopping", "part", step.what)
-		if err := step.do(); err != nil {
-			s.log.Warn("did not stop cleanly", "part", step.what, "error", err)
+		done := make(chan error, 1)
+		go func() { done <- step.do() }()
+		select {
+		case err := <-done:
+			if err != nil {
+				s.log.Warn("did not stop cleanly", "part", step.what, "error", err)
+			}
+		case <-time.After(step.patience):
+			return unavailableError("%s has not stopped within %s: the process ends all the same, and loses nothing that was acknowledged", step.what, step.patience)
 		}
 	}
 	s.steps = nil
+	return nil
 }
 
 // bare leaves out the scheme: an address to listen at may be given as the URL that clients use.

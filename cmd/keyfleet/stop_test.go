@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -79,4 +80,18 @@ func TestASecondSignalKills(t *testing.T) {
 	require.Less(t, time.Since(begun), drainTime)
 	require.NotEqual(t, statusDone, dev.cmd.ProcessState.ExitCode())
 	require.NotEqual(t, http.StatusOK, <-status)
+}
+
+// TestAPartThatDoesNotStop: the process ends all the same, and leaves what that part still uses.
+func TestAPartThatDoesNotStop(t *testing.T) {
+	stop := &stopping{log: slog.New(slog.DiscardHandler)}
+	ended := ""
+	part := func(name string) func() error { return func() error { ended += name; return nil } }
+	stop.then("its directory", part("directory "))
+	stop.thenWithin(0, "a part on a disk that fails", func() error { select {} })
+	stop.then("its listener", part("listener "))
+	err := stop.stop()
+	require.ErrorContains(t, err, "a part on a disk that fails has not stopped")
+	require.Equal(t, statusUnavailable, failureOf(err).status)
+	require.Equal(t, "listener ", ended)
 }

@@ -36,7 +36,7 @@ var (
 	}
 	mayImportPebble = []string{
 		"./projections/keyindex", "./projections/catalog", "./projections/history",
-		"./projections/proof", "./projections/snapshot", "./cmd", "./loadtest",
+		"./projections/proof", "./projections/snapshot", "./projections/store", "./cmd", "./loadtest",
 	}
 )
 

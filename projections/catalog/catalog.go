@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,12 +10,12 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/proof"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 // Options of a catalog. The zero value is fit for production.
@@ -26,7 +27,7 @@ type Options struct {
 
 // Catalog is safe for concurrent readers beside one writer.
 type Catalog struct {
-	db    *pebble.DB
+	db    *store.DB
 	state atomic.Pointer[state]
 	floor *floor
 
@@ -57,7 +58,9 @@ func Open(dir string, opts Options) (*Catalog, error) {
 			return nil, fmt.Errorf("open catalog: %w", err)
 		}
 	}
-	db, err := pebble.Open(dir, pebbleOptions(opts))
+	db, err := store.Open(dir, store.Options{
+		CacheBytes: cmp.Or(opts.CacheBytes, 128<<20), MemTableBytes: 16 << 20, FS: opts.FS, Log: opts.Log,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open catalog in %s: %w", dir, err)
 	}
@@ -69,43 +72,6 @@ func Open(dir string, opts Options) (*Catalog, error) {
 		_ = c.unseen.takeIn(db, c.closing) // without it everything is looked for; who meets the damage will say so
 	})
 	return c, nil
-}
-
-func pebbleOptions(opts Options) *pebble.Options {
-	if opts.CacheBytes == 0 {
-		opts.CacheBytes = 128 << 20
-	}
-	if opts.Log == nil {
-		opts.Log = slog.New(slog.DiscardHandler)
-	}
-	o := &pebble.Options{
-		FS:                 opts.FS,
-		CacheSize:          opts.CacheBytes,
-		DisableWAL:         true, // the event log is the write-ahead log
-		FormatMajorVersion: pebble.FormatNewest,
-		MemTableSize:       16 << 20,
-		Logger:             pebbleLog{opts.Log},
-	}
-	for i := range o.Levels {
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most look-ups are of names and ids that are free
-	}
-	return o
-}
-
-// pebbleLog keeps Pebble's chatter for debugging.
-type pebbleLog struct{ log *slog.Logger }
-
-func (l pebbleLog) Infof(format string, args ...any) {
-	l.log.Debug("pebble: " + fmt.Sprintf(format, args...))
-}
-
-func (l pebbleLog) Errorf(format string, args ...any) {
-	l.log.Error("pebble: " + fmt.Sprintf(format, args...))
-}
-
-func (l pebbleLog) Fatalf(format string, args ...any) {
-	l.Errorf(format, args...)
-	panic("pebble cannot go on: " + fmt.Sprintf(format, args...))
 }
 
 func (c *Catalog) load() error {

@@ -4,6 +4,8 @@ import (
 	"io"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 // reader is what a View reads: a snapshot, or the database with a Txn's writes before it.
@@ -16,7 +18,7 @@ type reader interface {
 // decisions iterate over is the calendar, see Txn.Due. (An indexed batch shows both, and costs a second skiplist
 // for every write and read.)
 type pending struct {
-	*pebble.DB
+	*store.DB
 	unseen *unseen
 	batch  *pebble.Batch
 	writes map[string]write

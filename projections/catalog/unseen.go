@@ -43,7 +43,7 @@ func (u *unseen) has(key []byte) bool {
 var errStopped = errors.New("stopped")
 
 // takeIn reads what is stored, unless stop ends first. What is put meanwhile may be missed.
-func (u *unseen) takeIn(db *pebble.DB, stop <-chan struct{}) error {
+func (u *unseen) takeIn(db pebble.Reader, stop <-chan struct{}) error {
 	v := View{r: db}
 	projects, err := v.Projects()
 	if err != nil {

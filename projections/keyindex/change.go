@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 // change is what entries do to the index, worked out in memory, where later events see earlier ones, and
@@ -34,7 +35,7 @@ type place struct {
 	owner  events.KeyID     // of the digest after the events so far; zero for nobody
 }
 
-func newChange(db *pebble.DB, from *view) (*change, error) {
+func newChange(db *store.DB, from *view) (*change, error) {
 	// An iterator asks the filters of the lowest level too, which Get does not: what is not there, and new keys ask
 	// for nothing else, seldom costs the reading of a block.
 	stored, err := db.NewIter(&pebble.IterOptions{UseL6Filters: true})

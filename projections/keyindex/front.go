@@ -11,6 +11,7 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/keyindex/front"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 // inFront is the front as readers have it. What it does not hold, the store is asked for.
@@ -78,7 +79,7 @@ func (idx *Index) giveUpFront(err error) {
 	}
 }
 
-func (f *filler) read(db *pebble.DB, d *Deployments) (err error) {
+func (f *filler) read(db *store.DB, d *Deployments) (err error) {
 	it, err := db.NewIter(&pebble.IterOptions{LowerBound: digestKey(f.next), UpperBound: []byte{digestSpace + 1}})
 	if err != nil {
 		return err

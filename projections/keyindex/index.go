@@ -14,6 +14,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 // Options of an index. The zero value is fit for production.
@@ -33,11 +34,10 @@ var ErrClosed = errors.New("the index is closed")
 
 // Index is safe for concurrent readers beside one writer.
 type Index struct {
-	dir   *directory
-	opts  Options
-	db    *pebble.DB
-	cache *pebble.Cache
-	view  atomic.Pointer[view]
+	dir  *directory
+	opts Options
+	db   *store.DB
+	view atomic.Pointer[view]
 
 	front   atomic.Pointer[inFront] // nil while there is none, or it is being filled
 	filling sync.WaitGroup
@@ -173,7 +173,7 @@ func (idx *Index) Close() error {
 }
 
 // find gives the key that a digest leads to, by an alias if need be.
-func find(db *pebble.DB, digest events.Digest) (projections.Key, error) {
+func find(db *store.DB, digest events.Digest) (projections.Key, error) {
 	k, alias, err := entryAt(db, digest)
 	if err != nil || alias.IsZero() {
 		return k, err
@@ -183,12 +183,12 @@ func find(db *pebble.DB, digest events.Digest) (projections.Key, error) {
 
 // findCurrent gives the key that has the digest now. An alias may lead nowhere when the key was rotated or
 // deleted between two reads.
-func findCurrent(db *pebble.DB, digest events.Digest) (projections.Key, error) {
+func findCurrent(db *store.DB, digest events.Digest) (projections.Key, error) {
 	k, _, err := entryAt(db, digest)
 	return k, err
 }
 
-func entryAt(db *pebble.DB, digest events.Digest) (k projections.Key, alias events.Digest, err error) {
+func entryAt(db *store.DB, digest events.Digest) (k projections.Key, alias events.Digest, err error) {
 	_, err = get(db, digestKey(digest), func(value []byte) (err error) {
 		k, alias, err = decodeEntryAt(digest, value)
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 var (
@@ -71,9 +72,7 @@ func (idx *Index) build(ctx context.Context, tables []string, position events.Po
 	}
 	opts := idx.opts
 	opts.CacheBytes = 32 << 20 // everything is read once
-	options := pebbleOptions(opts, func(error) {})
-	defer options.Cache.Unref()
-	db, err := pebble.Open(path, options)
+	db, err := opts.open(path, func(error) {})
 	if err != nil {
 		return err
 	}
@@ -99,7 +98,7 @@ func (idx *Index) link(tables []string, dir string) (linked []string, err error)
 	return linked, nil
 }
 
-func fill(ctx context.Context, db *pebble.DB, tables []string, position events.Position, digest events.Digest) error {
+func fill(ctx context.Context, db *store.DB, tables []string, position events.Position, digest events.Digest) error {
 	if err := db.Ingest(ctx, tables); err != nil {
 		return fmt.Errorf("%w: %w", ErrTables, err)
 	}
@@ -124,7 +123,7 @@ func fill(ctx context.Context, db *pebble.DB, tables []string, position events.P
 }
 
 // digestStored reads everything, on all processors.
-func digestStored(ctx context.Context, db *pebble.DB) (events.Digest, error) {
+func digestStored(ctx context.Context, db *store.DB) (events.Digest, error) {
 	spans := make(chan span)
 	go func() {
 		defer close(spans)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 // lived is an index with a bit of everything in it.
@@ -34,12 +35,12 @@ func lived(t *testing.T) *Index {
 // Pebble's checksums know nothing of these: whole records, written as records are, and wrong.
 func TestScrubFindsWrongRecords(t *testing.T) {
 	for _, space := range []byte{charterSpace, deploymentSpace, idSpace, digestSpace, positionSpace} {
-		for name, damage := range map[string]func(db *pebble.DB, key, value string) error{
-			"changed": func(db *pebble.DB, key, value string) error {
+		for name, damage := range map[string]func(db *store.DB, key, value string) error{
+			"changed": func(db *store.DB, key, value string) error {
 				return db.Set([]byte(key), append([]byte(value[:len(value)-1]), value[len(value)-1]^1), pebble.NoSync)
 			},
-			"lost": func(db *pebble.DB, key, _ string) error { return db.Delete([]byte(key), pebble.NoSync) },
-			"moved": func(db *pebble.DB, key, value string) error {
+			"lost": func(db *store.DB, key, _ string) error { return db.Delete([]byte(key), pebble.NoSync) },
+			"moved": func(db *store.DB, key, value string) error {
 				return db.Set([]byte(key+"x"), []byte(value), pebble.NoSync)
 			},
 		} {

@@ -1,6 +1,7 @@
 package keyindex
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 // openOrBeginEmpty opens the store, after whatever the directory says is to be done with it. A damaged one is
@@ -35,10 +37,7 @@ func (idx *Index) openOrBeginEmpty() error {
 func isDamage(err error) bool { return pebble.IsCorruptionError(err) || errors.Is(err, errRecord) }
 
 func (idx *Index) openStore() (err error) {
-	options := pebbleOptions(idx.opts, idx.dir.reportCorruption)
-	idx.cache = options.Cache
-	if idx.db, err = pebble.Open(idx.dir.store(), options); err != nil {
-		idx.cache.Unref()
+	if idx.db, err = idx.opts.open(idx.dir.store(), idx.dir.reportCorruption); err != nil {
 		return err
 	}
 	if err := idx.load(); err != nil {
@@ -51,9 +50,18 @@ func (idx *Index) openStore() (err error) {
 
 func (idx *Index) closeStore() error {
 	idx.front.Store(nil)
-	err := idx.db.Close()
-	idx.cache.Unref()
-	return err
+	return idx.db.Close()
+}
+
+// open opens a store. What is damaged in it must not end the process, and with it the answer to whom that does not concern.
+func (o *Options) open(dir string, onDamage func(error)) (*store.DB, error) {
+	return store.Open(dir, store.Options{
+		CacheBytes:    cmp.Or(o.CacheBytes, 256<<20),
+		MemTableBytes: cmp.Or(o.MemTableBytes, 4<<20),
+		FS:            o.FS,
+		Log:           o.Log,
+		OnDamage:      onDamage,
+	})
 }
 
 // shut waits until nothing reads the store any more, and lets nothing begin until the function that it gives is called.

@@ -98,7 +98,7 @@ func TestStockClient(t *testing.T) {
 
 	for _, c := range []struct{ subject, body, code, says string }{
 		{"key.create", `{"name":"demo-key"}`, "name_taken", "exists already"},
-		{"key.get", `{"key":"nobody"}`, "not_found", "key.list"},
+		{"key.get", `{"key":"nobody"}`, "not_found", "keyfleet keys list"},
 		{"key.edit", `{"key":"demo-key","expect_rev":7}`, "conflict", "revision 1"},
 		{"key.create", `{"name":"demo-key","colour":"red"}`, "invalid", "colour"},
 		{"key.create", `{"name":17}`, "invalid", "name is a text"},

@@ -1,0 +1,73 @@
+// Package store opens the Pebble databases that projections keep.
+//
+// It promises that one lives with a disk that fails: writing is tried again at a bearable pace, told of in a few lines,
+// and given up by Flush, so that whoever wants to end can. A database here keeps no write-ahead log: what it loses is read
+// from the event log again. It leaves what is stored, and what damage means, to the projections.
+package store
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options of a database. CacheBytes and MemTableBytes are needed.
+type Options struct {
+	CacheBytes    int64        // of blocks that were read
+	MemTableBytes uint64       // of what is not on disk yet, before it is written there
+	FS            vfs.FS       // default: the operating system's
+	Log           *slog.Logger // default: discarded
+
+	// OnDamage hears of tables that are not as they were written; default: the process ends.
+	OnDamage func(error)
+}
+
+// DB is a Pebble database.
+type DB struct {
+	*pebble.DB
+	trouble *trouble
+}
+
+// Open opens the database in dir, or begins an empty one there.
+func Open(dir string, opts Options) (*DB, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	t := newTrouble(opts.Log)
+	o := &pebble.Options{
+		CacheSize:          opts.CacheBytes,
+		DisableWAL:         true,
+		EventListener:      &pebble.EventListener{BackgroundError: t.hear},
+		FormatMajorVersion: pebble.FormatNewest,
+		FS:                 opts.FS,
+		Logger:             logger{opts.Log},
+		MemTableSize:       opts.MemTableBytes,
+	}
+	if opts.OnDamage != nil {
+		o.EventListener.DataCorruption = func(info pebble.DataCorruptionInfo) { opts.OnDamage(fmt.Errorf("%s", info)) }
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	return &DB{db, t}, nil
+}
+
+// Flush makes all that was written durable, or says why the disk does not take it: Pebble would wait until it does.
+func (db *DB) Flush() error {
+	db.trouble.forget()
+	flushed := make(chan error, 1)
+	go func() { flushed <- db.DB.Flush() }()
+	select {
+	case err := <-flushed:
+		return err
+	case err := <-db.trouble.newest:
+		return fmt.Errorf("the disk does not take what is to be written: %w", err)
+	}
+}
