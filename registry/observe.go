@@ -40,6 +40,11 @@ type (
 		Verifier VerifierView
 		Rings    bool
 	}
+	// UsageRefused: what a verifier told of its keys' uses cannot be believed. It counts for nothing.
+	UsageRefused struct {
+		Verifier string
+		Cause    error
+	}
 	// VerifierAhead: an instance has applied what the log does not hold. It gets no grant.
 	VerifierAhead struct {
 		Verifier string
@@ -55,5 +60,6 @@ func (Committed) registryEvent()     {}
 func (ClockDoubted) registryEvent()  {}
 func (ClockTrusted) registryEvent()  {}
 func (InstanceTorn) registryEvent()  {}
+func (UsageRefused) registryEvent()  {}
 func (VerifierAhead) registryEvent() {}
 func (VerifierAlarm) registryEvent() {}

@@ -9,7 +9,6 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/catalog"
-	"github.com/keyfleet/keyfleet/projections/history"
 )
 
 // query answers from what is durable, inside the self-lease of one term: what was read in one that is over may be
@@ -78,8 +77,16 @@ func replyKey(r *catalog.Reader, k *projections.Key, now events.Instant, err err
 	if err != nil {
 		return nil, err
 	}
-	view, err := viewKey(r, k, now)
+	view, err := viewUsedKey(r, k, now)
 	return &KeyReply{KeyView: view}, err
+}
+
+func viewUsedKey(r *catalog.Reader, k *projections.Key, now events.Instant) (KeyView, error) {
+	used, err := r.Usage(k.ID)
+	if err != nil {
+		return KeyView{}, err
+	}
+	return viewKey(r, k, used, now)
 }
 
 func identify(r *catalog.Reader, c *Command) (projections.Key, error) {
@@ -171,7 +178,7 @@ func listKeys(ctx context.Context, r *catalog.Reader, c *Command, now events.Ins
 		if !p.take(k.Name, k.Description, k.Hint, k.ID.String()) {
 			return !p.full(), ctx.Err()
 		}
-		view, err := viewKey(r, k, now)
+		view, err := viewUsedKey(r, k, now)
 		list.Results = append(list.Results, view)
 		return !p.full(), err
 	})
@@ -248,58 +255,4 @@ func listProjects(r *catalog.Reader, c *Command) (any, error) {
 	}
 	list.Count = p.seen
 	return list, nil
-}
-
-// keyHistory reads the key's events from the log itself. A deleted key is found by its id.
-func (s *Service) keyHistory(ctx context.Context, r *catalog.Reader, c *Command) (any, error) {
-	p, err := pageOf(&Request{Limit: c.Request.Limit, Offset: c.Request.Offset}, "seq")
-	if err != nil {
-		return nil, err
-	}
-	id, err := events.ParseKeyID(c.Request.Key)
-	if err != nil {
-		k, err := findKey(r, c.Project, c.Request.Key)
-		if err != nil {
-			return nil, err
-		}
-		id = k.ID
-	}
-	list := &HistoryPage{Results: []history.Entry{}, Seq: r.Position.Seq}
-	var newest history.Entry
-	var read events.Entry // a command's events stand in one commit: it is read once
-	err = r.History(id, func(at catalog.Place) (more bool, err error) {
-		onPage := p.take()
-		if !onPage && p.seen > 1 {
-			return true, nil
-		}
-		if read.StreamSeq != at.StreamSeq {
-			if read, err = s.log.Read(ctx, at.StreamSeq); err != nil {
-				return false, err
-			}
-		}
-		entry, err := tell(read, at.Seq)
-		if p.seen == 1 {
-			newest = entry
-		}
-		if onPage {
-			list.Results = append(list.Results, entry)
-		}
-		return newest.Project == c.Project, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if newest.Project != c.Project {
-		return nil, refuse(NotFound, "there never was a key %q in project %q", c.Request.Key, c.Project)
-	}
-	list.Count = p.seen
-	return list, nil
-}
-
-func tell(e events.Entry, seq events.Seq) (history.Entry, error) {
-	i := int(seq - e.Commit.First)
-	if seq < e.Commit.First || i >= len(e.Commit.Events()) {
-		return history.Entry{}, errors.New("the log and the catalog disagree about where an event stands")
-	}
-	return history.Describe(&e.Commit.Events()[i], seq, e.Commit.Time, nil)
 }

@@ -63,7 +63,13 @@ func renderKey(v *catalog.Txn, c *call, out Outcome, was projections.Key, a Answ
 	if deleted {
 		k = was
 	}
-	view, err := viewKey(v, &k, now)
+	var used catalog.Usage
+	if c.cmd.Verb != KeyCreate || out.Replayed { // a new key has none, and finding nothing takes time
+		if used, err = v.Usage(k.ID); err != nil {
+			return nil, err
+		}
+	}
+	view, err := viewKey(v, &k, used, now)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/catalog"
 	"github.com/keyfleet/keyfleet/projections/history"
 )
 
@@ -20,8 +21,9 @@ type KeyView struct {
 	Hint            string          `json:"hint"`
 	Status          Status          `json:"status"`
 	Rev             uint64          `json:"rev"`
-	Seq             events.Seq      `json:"seq"` // of its last event; in replies to commands, the command's last
-	LastUsedAt      *events.Instant `json:"last_used_at"`
+	Seq             events.Seq      `json:"seq"`                   // of its last event; in replies to commands, the command's last
+	LastUsedAt      *events.Instant `json:"last_used_at"`          // as far as verifiers have reported; null: never
+	Uses            uint64          `json:"uses"`                  // checks that passed, as far as they have reported
 	GraceUntil      *events.Instant `json:"grace_until,omitempty"` // until when the secret before the last rotation opens
 	Role            string          `json:"role,omitempty"`
 	Scope           string          `json:"scope,omitempty"`
@@ -110,7 +112,7 @@ type HistoryPage struct {
 }
 
 // viewKey renders a key at the instant now.
-func viewKey(s State, k *projections.Key, now events.Instant) (KeyView, error) {
+func viewKey(s State, k *projections.Key, used catalog.Usage, now events.Instant) (KeyView, error) {
 	v := KeyView{
 		ID: k.ID.String(), Name: k.Name, CreatedAt: k.CreatedAt, Hint: k.Hint,
 		Status: statusOf(k, now), Rev: k.Rev, Seq: k.Seq, Role: k.Role, Scope: k.Scope,
@@ -125,6 +127,9 @@ func viewKey(s State, k *projections.Key, now events.Instant) (KeyView, error) {
 	v.ExpiresSoon = v.Status == Active && expiresSoon(k.ExpiresAt, now)
 	if now < k.Grace.Until {
 		v.GraceUntil = &k.Grace.Until
+	}
+	if v.Uses = used.Uses; used.Last > 0 {
+		v.LastUsedAt = &used.Last
 	}
 	for _, id := range k.Deployments {
 		d, err := s.Deployment(id)

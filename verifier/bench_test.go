@@ -29,7 +29,7 @@ func BenchmarkCheck(b *testing.B) {
 		if size.keys == 100_000 != testing.Short() || size.keys == 10_000_000 && os.Getenv("KEYFLEET_BENCH_10M") == "" {
 			continue
 		}
-		w := newWorld(b, func(o *Options) { o.CacheBytes, o.Clock = 4<<30, clock.System{} }).open()
+		w := newWorld(b, func(o *Options) { o.CacheBytes, o.Clock, o.Reports = 4<<30, clock.System{}, newStored() }).open()
 		secrets := fill(b, w.v, size.keys)
 		unknown := make([][]byte, len(secrets))
 		for i := range unknown {

@@ -34,6 +34,8 @@ type Answer struct {
 	Seq        events.Seq              // the state that it was decided from is at least as new
 	Staleness  time.Duration           // since that state was known to be the newest
 	Stale      bool                    // the lease is over, and the operator chose to serve on
+
+	at events.Instant // when it was decided
 }
 
 // Check decides. It does not block unless the request has a MinSeq that is still to come.
@@ -43,6 +45,9 @@ func (v *Verifier) Check(ctx context.Context, r Request) Answer {
 		a = v.decideAt(ctx, &r, a)
 	}
 	v.tally.checks[a.Reason].Add(1)
+	if v.uses != nil && a.Allowed() {
+		v.uses.add(a.Key, a.at)
+	}
 	return a
 }
 
@@ -68,7 +73,8 @@ func (v *Verifier) decide(r *Request) Answer {
 	case amiss != projections.Undecided:
 		a.Reason = amiss
 	default:
-		v.lookUp(r, digest, g.instant(wall, now), &a)
+		a.at = g.instant(wall, now)
+		v.lookUp(r, digest, &a)
 	}
 	return a
 }
@@ -85,10 +91,10 @@ func sizeAmiss(size int, foreign bool) projections.Reason {
 	}
 }
 
-func (v *Verifier) lookUp(r *Request, digest events.Digest, now events.Instant, a *Answer) {
+func (v *Verifier) lookUp(r *Request, digest events.Digest, a *Answer) {
 	a.Deployment = v.idx.Deployments().Named(r.Project, r.Deployment)
 	var err error
-	a.Decision, err = v.idx.Decide(digest, a.Deployment, now)
+	a.Decision, err = v.idx.Decide(digest, a.Deployment, a.at)
 	if err != nil {
 		a.Reason = projections.Broken
 		if v.tally.mayComplain(v.opts.Clock.Elapsed()) {

@@ -56,6 +56,12 @@ type SnapshotInstalled struct {
 // SnapshotFailed: there is a snapshot, or may be one, that could not be used. The log is read instead.
 type SnapshotFailed struct{ Err error }
 
+// ReportFailed: what was counted of keys' uses could not be handed on. It is kept, and tried again.
+type ReportFailed struct {
+	Err    error
+	InARow int
+}
+
 // CheckBroken: the index could not be read.
 type CheckBroken struct{ Err error }
 
@@ -73,6 +79,14 @@ func (SnapshotFailed) level() slog.Level    { return slog.LevelWarn }
 
 // level is that of a warning once a minute at the usual pace, so that an outage does not fill the log.
 func (e RenewalFailed) level() slog.Level {
+	if e.InARow%60 == 1 {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// level is that of a warning twice an hour at the usual pace.
+func (e ReportFailed) level() slog.Level {
 	if e.InARow%60 == 1 {
 		return slog.LevelWarn
 	}
@@ -106,6 +120,8 @@ func logTo(log *slog.Logger) func(Event) {
 			say("snapshot installed: the log is followed from there", "seq", e.Seq, "bytes", e.Bytes, "took", e.Took)
 		case SnapshotFailed:
 			say("no snapshot could be used: the log is read instead", "error", e.Err)
+		case ReportFailed:
+			say("verifier's counts of uses could not be handed on", "error", e.Err, "in_a_row", e.InARow)
 		case CheckBroken:
 			say("a check could not be answered", "error", e.Err)
 		}

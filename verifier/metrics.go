@@ -93,6 +93,13 @@ func newMetrics(v *Verifier) *metrics {
 			counter("index_rebuilds_total", "Times that the index proved wrong and was begun anew.",
 				func(v *Verifier) uint64 { return v.tally.rebuilds.Load() }),
 			counter("snapshots_failed_total", "Snapshots that could not be used.", func(v *Verifier) uint64 { return v.tally.noSnapshot.Load() }),
+			counter("uses_missed_total", "Checks that passed and are in no report, for there were too many keys at a time.",
+				func(v *Verifier) uint64 {
+					if v.uses == nil {
+						return 0
+					}
+					return v.uses.missed.Load()
+				}),
 		},
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/clock"
 	"github.com/keyfleet/keyfleet/events/head"
+	"github.com/keyfleet/keyfleet/events/usage"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/keyindex"
 	"github.com/keyfleet/keyfleet/projections/snapshot"
@@ -32,9 +33,11 @@ type Options struct {
 	RunDir  string             // on tmpfs: a restart goes on as the same instance by it; default: no restart does
 
 	Snapshots snapshot.Objects // to begin from instead of the log's beginning; default: none
+	Reports   Reports          // of how often keys were let in; default: nobody counts
 
 	ServeFor      time.Duration // how long past its lease it answers, marked stale; default 0: not at all
 	RenewEvery    time.Duration // between renewals, give or take a tenth; default 1 s
+	ReportEvery   time.Duration // between reports, at most; default 25 s
 	MinSeqWait    time.Duration // how long a check waits for its MinSeq at most; default 1 s
 	MinSeqWaiters int           // how many checks may wait at a time; default 1024
 	CacheBytes    int64         // of the index; default 256 MiB
@@ -50,6 +53,9 @@ type Options struct {
 func (o *Options) ensureDefaults() {
 	if o.RenewEvery == 0 {
 		o.RenewEvery = time.Second
+	}
+	if o.ReportEvery == 0 {
+		o.ReportEvery = 25 * time.Second
 	}
 	if o.MinSeqWait == 0 {
 		o.MinSeqWait = time.Second
@@ -82,6 +88,9 @@ type Verifier struct {
 	gate  atomic.Pointer[gate]
 	rise  atomic.Pointer[chan struct{}] // closed at the next Apply
 	tally tally
+	uses  *uses // nil: nobody counts
+
+	backlog backlog // of Run alone
 
 	mu      sync.Mutex // of everything below; checks do not take it
 	hold    *hold
@@ -108,6 +117,9 @@ func Open(dir string, opts Options) (*Verifier, error) {
 	v.listeners = append(v.listeners, logTo(opts.Log), v.tally.hear)
 	if opts.Listen != nil {
 		v.listeners = append(v.listeners, opts.Listen)
+	}
+	if opts.Reports != nil {
+		v.uses, v.backlog.run = newUses(), usage.Run(events.NewID())
 	}
 	v.hold = newHold(events.Position{}, head.Head{}, events.InstanceID{})
 	v.gate.Store(&gate{})
@@ -166,9 +178,15 @@ func (v *Verifier) Run(ctx context.Context) error {
 	all.Go(func() { v.renew(ctx) })
 	all.Go(func() { v.acknowledge(ctx) })
 	all.Go(func() { v.scrub(ctx) })
+	if v.uses != nil {
+		all.Go(func() { v.report(ctx) })
+	}
 	all.Wait()
 	v.shut()
 	v.sayGoodbye()
+	if v.uses != nil {
+		v.reportTheRest()
+	}
 	return nil
 }
 

@@ -136,6 +136,8 @@ func keyTable(k *registry.KeyReply) func(io.Writer) error {
 			{"expires", instantText(k.ExpiresAt)},
 			{"description", orDash(textOf(k.Description))},
 			{"created", k.CreatedAt.String()},
+			{"last used", orNotYet(k.LastUsedAt)},
+			{"uses", strconv.FormatUint(k.Uses, 10)},
 			{"revision", strconv.FormatUint(k.Rev, 10)},
 			{"seq", fmt.Sprint(k.Seq)},
 		}}
@@ -156,6 +158,13 @@ func keyTable(k *registry.KeyReply) func(io.Writer) error {
 func instantText(i *events.Instant) string {
 	if i == nil {
 		return "never"
+	}
+	return i.String()
+}
+
+func orNotYet(i *events.Instant) string {
+	if i == nil {
+		return "not yet"
 	}
 	return i.String()
 }

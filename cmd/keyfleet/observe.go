@@ -15,7 +15,7 @@ type registryWatch struct {
 	led chan error // has nil in it once a term was opened
 
 	commits, commands, events, expired prometheus.Counter
-	stalls, torn, ahead                prometheus.Counter
+	stalls, torn, ahead, usageRefused  prometheus.Counter
 	active, seq, clockDoubted          prometheus.Gauge
 }
 
@@ -36,12 +36,13 @@ func watchRegistry(log *slog.Logger, metrics prometheus.Registerer) (*registryWa
 		stalls:       counter("stalls_total", "Failed attempts to follow the log."),
 		torn:         counter("instances_torn_total", "Instances that two machines claimed to be."),
 		ahead:        counter("verifiers_ahead_total", "Renewals from verifiers that had applied what the log does not hold."),
+		usageRefused: counter("usage_refused_total", "Batches of verifiers' counts of uses that could not be believed."),
 		active:       gauge("active", "1 while this registry is the active one, else 0."),
 		seq:          gauge("seq", "Seq of the last event that this registry has made durable."),
 		clockDoubted: gauge("clock_doubted", "1 while no expiry is recorded, because the clock disagrees with the NATS servers', else 0."),
 	}
 	for _, c := range []prometheus.Collector{
-		w.commits, w.commands, w.events, w.expired, w.stalls, w.torn, w.ahead, w.active, w.seq, w.clockDoubted,
+		w.commits, w.commands, w.events, w.expired, w.stalls, w.torn, w.ahead, w.usageRefused, w.active, w.seq, w.clockDoubted,
 	} {
 		if err := metrics.Register(c); err != nil {
 			return nil, err
@@ -81,6 +82,9 @@ func (w *registryWatch) hear(e registry.Event) {
 	case registry.InstanceTorn:
 		w.log.Error("two machines are the same instance, one of them a copy: neither is granted a lease", "verifier", e.Verifier, "instance", e.Instance)
 		w.torn.Inc()
+	case registry.UsageRefused: // whoever sends one may send a million
+		w.log.Debug("what a verifier counted of keys' uses is left out", "verifier", e.Verifier, "cause", e.Cause)
+		w.usageRefused.Inc()
 	case registry.VerifierAhead:
 		w.log.Error("a verifier has applied what the log does not hold, and is granted no lease: has the log lost its end?",
 			"verifier", e.Verifier, "instance", e.Instance, "seq", e.Applied.Seq, "chain", e.Applied.Chain)

@@ -133,7 +133,7 @@ func embed(ctx context.Context, url, dir string, logKey events.PublicKey, key []
 		return err
 	}
 	v, err := verifier.Open(dir, verifier.Options{
-		Source: log, Uplink: hub, Name: "my-gateway", LogKeys: []events.PublicKey{logKey},
+		Source: log, Uplink: hub, Reports: hub, Name: "my-gateway", LogKeys: []events.PublicKey{logKey},
 	})
 	if err != nil {
 		return err

@@ -196,6 +196,9 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 		return err
 	}
 	r.run(stop)
+	if err := r.startUsage(stop); err != nil {
+		return err
+	}
 	api, err := natsapi.Serve(r.nc, r.service, semanticVersion())
 	if err != nil {
 		return err

@@ -197,8 +197,8 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 		return err
 	}
 	v.verifier, err = verifier.Open(v.data, verifier.Options{
-		Snapshots: objects,
-		Source:    log, Uplink: hub, LogKeys: v.keys, Name: v.name, PoP: v.pop, Version: version, RunDir: run, ServeFor: v.serveBound(),
+		Snapshots: objects, Reports: hub,
+		Source: log, Uplink: hub, LogKeys: v.keys, Name: v.name, PoP: v.pop, Version: version, RunDir: run, ServeFor: v.serveBound(),
 		Listen: v.hear, Log: stop.log, Metrics: v.metrics,
 	})
 	if err != nil {

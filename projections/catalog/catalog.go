@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -34,6 +35,8 @@ type Catalog struct {
 	unseen  *unseen
 	closing chan struct{}
 	reading sync.WaitGroup // of unseen's takeIn
+
+	usageFlushed time.Time
 }
 
 // state is what readers see together.

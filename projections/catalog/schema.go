@@ -30,12 +30,16 @@ const (
 	keyCreatedSpace  = 'T' // project 0 created-at, key id -> nothing
 	keyExpiringSpace = 'U' // project 0 expires-at, key id -> nothing
 	releaseSpace     = 'R' // instance id -> Release
+	usageSpace       = 'L' // key id -> Usage: not of the log either, as the next two
+	usageRunSpace    = 'Q' // verifier 0 -> runs
+	usagePlaceSpace  = 'J' // -> UsagePlace
 	receiptSpace     = 'V' // Seq at which a commit ends -> receipt: not of the log, and lost with the directory
 )
 
 var (
-	metaKey    = []byte{metaSpace}
-	charterKey = []byte{charterSpace}
+	metaKey       = []byte{metaSpace}
+	charterKey    = []byte{charterSpace}
+	usagePlaceKey = []byte{usagePlaceSpace}
 )
 
 func idKey(space byte, id [16]byte) []byte { return append([]byte{space}, id[:]...) }

@@ -145,7 +145,7 @@ func (t *Txn) foldKey(e *events.Event, admin events.Admin, seq events.Seq) error
 	if k.Exists() {
 		t.set(idKey(keySpace, k.ID), k, &err)
 	} else {
-		err = errors.Join(err, t.pending.remove(idKey(keySpace, old.ID)))
+		err = errors.Join(err, t.pending.remove(idKey(keySpace, old.ID)), t.pending.remove(idKey(usageSpace, old.ID)))
 	}
 	err = errors.Join(err, t.movePointers(pointersTo(&old), pointersTo(&k)))
 	if old.Exists() != k.Exists() {

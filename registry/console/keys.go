@@ -198,7 +198,7 @@ func (v *visit) reveal(key *registry.KeyReply) error {
 	return nil
 }
 
-var tabs = []string{"general", "instances", "expiration", "secret", "history"}
+var tabs = []string{"general", "instances", "expiration", "secret", "history", "usage"}
 
 func showKey(v *visit) error { return v.key(http.StatusOK) }
 

@@ -31,7 +31,7 @@ func startVerifier(t *testing.T, server *eventlogtest.Server, name string) (v *v
 	require.NoError(t, err)
 	caughtUp := make(chan struct{}, 16)
 	v, err = verifier.Open(t.TempDir(), verifier.Options{
-		Source: log, Uplink: hub, Name: name, PoP: "pop-of-" + name, CacheBytes: 1 << 20,
+		Source: log, Uplink: hub, Reports: hub, ReportEvery: 10 * time.Millisecond, Name: name, PoP: "pop-of-" + name, CacheBytes: 1 << 20,
 		LogKeys: []events.PublicKey{events.PublicKey(eventlogtest.SigningKey[ed25519.SeedSize:])},
 		Listen: func(e verifier.Event) {
 			if _, ok := e.(verifier.CaughtUp); ok {
