@@ -84,6 +84,9 @@ func (g *group) decide(c *call, now events.Instant) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := g.s.roomFor(out.Events); err != nil {
+		return nil, err
+	}
 	if err := g.say(out.Events...); err != nil {
 		return nil, err
 	}

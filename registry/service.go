@@ -56,6 +56,10 @@ type Options struct {
 
 	SigningKey ed25519.PrivateKey // of the log; without it no grants are given
 	Heads      HeadKeeper         // default: no head is kept
+
+	// Full says which storage is nearly full, for people; while there is one, no keys or deployments are created. It is asked
+	// in the midst of decisions, so it answers at once. Default: none ever is.
+	Full func() string
 }
 
 // Service is a registry: the active one, or one that stands by.

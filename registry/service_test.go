@@ -99,7 +99,7 @@ func newWorld() world {
 }
 
 // openHub makes a registry that does not run yet.
-func openHub(t *testing.T, w world, dir string) *hub {
+func openHub(t *testing.T, w world, dir string, change ...func(*registry.Options)) *hub {
 	t.Helper()
 	cat, err := catalog.Open(dir, catalog.Options{})
 	require.NoError(t, err)
@@ -120,14 +120,17 @@ func openHub(t *testing.T, w world, dir string) *hub {
 		Name: "hub", Clock: creeping{w}, Observe: func(e registry.Event) { h.heard <- e },
 		SigningKey: eventlogtest.SigningKey, Heads: heads,
 	}
+	for _, f := range change {
+		f(&h.opts)
+	}
 	h.Service = registry.NewService(h.hooks, cat, h.office, h.opts)
 	t.Cleanup(func() { h.stop() })
 	return h
 }
 
-func startHub(t *testing.T, w world, dir string) *hub {
+func startHub(t *testing.T, w world, dir string, change ...func(*registry.Options)) *hub {
 	t.Helper()
-	h := openHub(t, w, dir)
+	h := openHub(t, w, dir, change...)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	h.ended = make(chan error, 1)

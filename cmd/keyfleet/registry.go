@@ -93,14 +93,17 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 	if err != nil {
 		return err
 	}
-	probe, err := systemProbe(stop, server, system)
+	asSystem, err := dialSystem(stop, server, system)
 	if err != nil {
 		return err
 	}
 	failed := make(chan error, 4)
 	metrics := newMetrics()
-	r := registryParts{nc: nc, name: name, data: server.data, signingKey: key, replicas: replicas, syncAlways: probe, metrics: metrics,
+	r := registryParts{nc: nc, name: name, data: server.data, signingKey: key, replicas: replicas, system: asSystem, metrics: metrics,
 		fail: func(err error) { failed <- err }}
+	if asSystem != nil {
+		r.syncAlways = eventlog.AskServers(asSystem)
+	}
 	if err := r.start(ctx, stop); err != nil {
 		return err
 	}
@@ -118,8 +121,8 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 // systemFlags say how to reach the system account.
 type systemFlags struct{ creds, nats string }
 
-// systemProbe asks the servers whether they sync always, over a connection of its own.
-func systemProbe(stop *stopping, server *serverFlags, system *systemFlags) (func(context.Context, []string) error, error) {
+// dialSystem connects the system account, if there is a way to.
+func dialSystem(stop *stopping, server *serverFlags, system *systemFlags) (*nats.Conn, error) {
 	if *system == (systemFlags{}) {
 		return nil, nil // eventlog.Open says what to do
 	}
@@ -128,7 +131,7 @@ func systemProbe(stop *stopping, server *serverFlags, system *systemFlags) (func
 		return nil, err
 	}
 	stop.then("system connection", func() error { nc.Close(); return nil })
-	return eventlog.AskServers(nc), nil
+	return nc, nil
 }
 
 // logReplicas is how many servers keep the log: the election is kept by as many.
@@ -153,11 +156,13 @@ type registryParts struct {
 	name, data string
 	signingKey ed25519.PrivateKey
 	replicas   int
-	syncAlways func(context.Context, []string) error
+	syncAlways func(context.Context, []string) error // of the servers; nil where nobody can say
+	system     *nats.Conn                            // of the system account; nil where there is none
 	metrics    prometheus.Registerer
 	fail       func(error) // hears if it cannot go on
 
 	watch   *registryWatch
+	storage *storageWatch
 	service *registry.Service
 }
 
@@ -175,6 +180,9 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 	if r.watch, err = watchRegistry(stop.log, r.metrics); err != nil {
 		return err
 	}
+	if err := r.watchStorage(stop); err != nil {
+		return err
+	}
 	election, err := natsapi.NewElection(ctx, r.nc, natsapi.ElectionOptions{Name: r.name, Replicas: r.replicas})
 	if err != nil {
 		return err
@@ -185,7 +193,7 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 	}
 	stop.then("signed head", heads.Close)
 	r.service = registry.NewService(log, cat, election, registry.Options{
-		Name: r.name, Observe: r.watch.hear, SigningKey: r.signingKey, Heads: heads,
+		Name: r.name, Observe: r.watch.hear, SigningKey: r.signingKey, Heads: heads, Full: r.storage.Full,
 	})
 	for _, c := range []prometheus.Collector{newFleetMetrics(r.service), expiringSoon(r.service)} {
 		if err := r.metrics.Register(c); err != nil {

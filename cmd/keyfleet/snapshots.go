@@ -23,7 +23,7 @@ func (r *registryParts) startSnapshots(ctx context.Context, stop *stopping, log 
 	stop.then("index for snapshots", index.Close)
 	keeper := snapshots.New(snapshots.Options{
 		Source: log, Index: index, Objects: objects, Key: r.signingKey, Log: stop.log,
-		Active: func() bool { _, active := r.service.Active(); return active },
+		Active: func() bool { _, active := r.service.Active(); return active && r.storage.Full() == "" },
 	})
 	running, end := context.WithCancel(context.Background())
 	done := make(chan struct{})

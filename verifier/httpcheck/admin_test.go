@@ -61,4 +61,11 @@ func TestAdmin(t *testing.T) {
 	code, body = get(t, h, "/readyz")
 	require.Equal(t, 200, code, body)
 	require.Contains(t, body, `"state":"serving","ready":true`)
+	for _, s.State = range verifier.States() { // whoever restarts by /livez must not restart what is only cut off
+		s.Ready = false
+		code, _ = get(t, h, "/livez")
+		require.Equal(t, 200, code, s.State)
+		code, _ = get(t, h, "/readyz")
+		require.Equal(t, 503, code, s.State)
+	}
 }
