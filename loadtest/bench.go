@@ -58,7 +58,7 @@ type scenario struct {
 // scenarios are the committed set, in the order in which they are measured.
 func scenarios() []scenario {
 	return []scenario{
-		checks, incumbents, scanner, commands, revocation,
+		checks, incumbents, scanner, commands, revocation, memory, soak,
 	}
 }
 

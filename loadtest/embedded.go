@@ -36,7 +36,7 @@ func runVerifier(ctx context.Context, nc *nats.Conn, dir, name, logKey string) (
 		_ = v.Run(running) // ends with running
 	}()
 	stop = func() { cancel(); <-ended; _ = v.Close() }
-	if err := await(ctx, name+" to answer", func() bool { return v.Status().Ready }); err != nil {
+	if err := await(ctx, startTimeout, name+" to answer", func() bool { return v.Status().Ready }); err != nil {
 		stop()
 		return nil, nil, err
 	}

@@ -32,6 +32,9 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * tickLength, err
 }
 
+// resident is what a process has in memory, in bytes, the files that it has mapped among it.
+func resident(pid int) (int64, error) { return readKiB(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:") }
+
 func readKiB(path, name string) (int64, error) {
 	f, err := os.Open(path)
 	if err != nil {

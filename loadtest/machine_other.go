@@ -13,3 +13,5 @@ func cpuTime(int) (time.Duration, error) { return 0, errNoProc }
 func machineTimes() time.Duration        { return 0 }
 func cpuName() string                    { return "unknown" }
 func memoryGiB() float64                 { return 0 }
+
+func resident(int) (int64, error) { return 0, errNoProc }

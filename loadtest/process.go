@@ -75,7 +75,7 @@ func startSilent(ctx context.Context, runs func() bool, program string, args ...
 		defer close(p.ended)
 		_ = p.cmd.Wait()
 	}()
-	if err := await(ctx, program+" to run", runs); err != nil {
+	if err := await(ctx, startTimeout, program+" to run", runs); err != nil {
 		p.stop()
 		return nil, err
 	}

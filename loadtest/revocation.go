@@ -19,7 +19,7 @@ var revocation = scenario{"revocation", "Keys deleted over NATS while a fleet of
 	func(ctx context.Context, b *bench, result *report.Scenario) error {
 		result.CDF = true
 		deletes := int(deletesPerSecond * 3 * b.length.Seconds())
-		s, err := newStand(ctx, b, deletes+1) // the last one is for readiness
+		s, err := newStand(ctx, b, deletes+1, (*stand).keepAll) // the last one is for readiness
 		if err != nil {
 			return err
 		}

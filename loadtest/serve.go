@@ -50,7 +50,7 @@ func serveCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.AddCommand(natsServer, upstream, incumbentsCommand())
+	cmd.AddCommand(natsServer, upstream, incumbentsCommand(), indexCommand())
 	return cmd
 }
 

@@ -24,8 +24,9 @@ type stand struct {
 	dir      string
 	keys     []string // their texts
 	ids      []events.KeyID
-	logKey   string // that signs grants
-	url      string // of the NATS server
+	patience time.Duration // with servers that have to read the log first
+	logKey   string        // that signs grants
+	url      string        // of the NATS server
 	nc       *nats.Conn
 
 	nats, registry, upstream *process
@@ -40,13 +41,22 @@ type edgeProcess struct {
 	socket string
 }
 
+// keepAll has scenarios show any of the keys. keepLast has one that does not keep more in memory than it needs.
+func (s *stand) keepAll(text string, id events.KeyID) {
+	s.keys, s.ids = append(s.keys, text), append(s.ids, id)
+}
+
+func (s *stand) keepLast(text string, id events.KeyID) {
+	s.keys, s.ids = []string{text}, []events.KeyID{id}
+}
+
 // newStand starts servers on a new log with so many keys. A registry leads when it returns.
-func newStand(ctx context.Context, b *bench, keys int) (s *stand, err error) {
+func newStand(ctx context.Context, b *bench, keys int, keep func(*stand, string, events.KeyID)) (s *stand, err error) {
 	dir, err := os.MkdirTemp(b.dir, "")
 	if err != nil {
 		return nil, err
 	}
-	s = &stand{keyfleet: b.keyfleet, dir: dir}
+	s = &stand{keyfleet: b.keyfleet, dir: dir, patience: startTimeout + time.Duration(keys)*50*time.Microsecond}
 	defer func() {
 		if err != nil {
 			s.stop()
@@ -55,9 +65,7 @@ func newStand(ctx context.Context, b *bench, keys int) (s *stand, err error) {
 	for _, step := range []func(context.Context) error{
 		s.startNATS, s.openLog,
 		func(ctx context.Context) error {
-			return seed(ctx, s.nc, "http://"+s.upstream.addresses["http"], keys, func(text string, id events.KeyID) {
-				s.keys, s.ids = append(s.keys, text), append(s.ids, id)
-			})
+			return seed(ctx, s.nc, "http://"+s.upstream.addresses["http"], keys, func(text string, id events.KeyID) { keep(s, text, id) })
 		},
 		s.startRegistry,
 	} {
@@ -106,6 +114,8 @@ func (s *stand) startRegistry(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
 	return s.client().Do(ctx, registry.ProjectList, registry.Request{}, nil) // waits until it leads
 }
 
@@ -130,7 +140,7 @@ func (s *stand) startVerifier(ctx context.Context, name string) (*edgeProcess, e
 		return nil, err
 	}
 	defer c.Close()
-	return &edgeProcess{p, path}, await(ctx, name+" to answer", func() bool {
+	return &edgeProcess{p, path}, await(ctx, s.patience, name+" to answer", func() bool {
 		a, err := c.Check(ctx, verifier.Request{Project: project, Deployment: deployment, Key: []byte(s.keys[len(s.keys)-1])})
 		return err == nil && a.Allowed()
 	})
@@ -147,15 +157,15 @@ func (s *stand) startGateway(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return await(ctx, "the gateway to answer", func() bool {
+	return await(ctx, s.patience, "the gateway to answer", func() bool {
 		status, err := c.ask(ctx, s.keys[len(s.keys)-1])
 		return err == nil && status == statusAllowed
 	})
 }
 
 // await asks until it is so.
-func await(ctx context.Context, what string, so func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+func await(ctx context.Context, patience time.Duration, what string, so func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for !so() {
 		select {
@@ -172,7 +182,7 @@ func (b *bench) shared(ctx context.Context) (*stand, error) {
 	if b.common != nil {
 		return b.common, nil
 	}
-	s, err := newStand(ctx, b, b.keys)
+	s, err := newStand(ctx, b, b.keys, (*stand).keepAll)
 	if err != nil {
 		return nil, err
 	}
