@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections/history"
@@ -99,7 +100,7 @@ var pages = []page{
 
 func (c *console) serve(w http.ResponseWriter, r *http.Request, p page) {
 	v := &visit{console: c, w: w, r: r, project: r.PathValue("project")}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	v.readForm()
 	if p.role != "" && !v.signedIn() {
 		http.Redirect(w, r, "/signin", http.StatusSeeOther)
 		return
@@ -111,6 +112,20 @@ func (c *console) serve(w http.ResponseWriter, r *http.Request, p page) {
 	if err != nil {
 		v.complain(err)
 	}
+}
+
+// patience is for a browser's sending of a form, and then for its reading of the page.
+const patience = 30 * time.Second
+
+// readForm reads a form if there is one; of one that is too large, or does not end, there is nothing.
+func (v *visit) readForm() {
+	c := http.NewResponseController(v.w)
+	_ = c.SetReadDeadline(time.Now().Add(patience)) // not all writers can
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
+	if v.r.ParseForm() == nil { // the server would take a deadline that passes later for a visitor who went away
+		_ = c.SetReadDeadline(time.Time{})
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(patience))
 }
 
 // statuses are for refusals that end a visit. Those that a form can mend are shown on its page instead.

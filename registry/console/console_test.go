@@ -155,6 +155,20 @@ func TestSessions(t *testing.T) {
 	delete(r.admins, r.secrets["viewer"].Digest())
 	assert.Equal(t, http.StatusSeeOther, r.send("viewer", http.MethodGet, page, nil).Code, "a session ends with its admin key")
 
+	was := r.cookies["editor"]
+	again := r.send("editor", http.MethodPost, "/signin", url.Values{"key": {r.secrets["editor"].Reveal()}})
+	assert.NotEqual(t, was.Value, cookie(t, again).Value)
+	assert.Equal(t, http.StatusSeeOther, r.send("editor", http.MethodGet, page, nil).Code, "the session before is over")
+
+	first := r.cookies["root"]
+	for range maxOfOneKey {
+		delete(r.cookies, "root")
+		r.cookies["root"] = cookie(t, r.send("root", http.MethodPost, "/signin", url.Values{"key": {r.secrets["root"].Reveal()}}))
+	}
+	assert.Equal(t, http.StatusOK, r.send("root", http.MethodGet, page, nil).Code)
+	r.cookies["root"] = first
+	assert.Equal(t, http.StatusSeeOther, r.send("root", http.MethodGet, page, nil).Code, "one key has so many sessions and no more")
+
 	r.send("owner", http.MethodPost, "/signout", nil)
 	assert.Equal(t, http.StatusSeeOther, r.send("owner", http.MethodGet, page, nil).Code)
 }

@@ -14,11 +14,13 @@ import (
 	"github.com/keyfleet/keyfleet/registry"
 )
 
-// How long a session lasts without a visit, and at most, and how many there may be.
+// How long a session lasts without a visit, and at most, and how many there may be: of one admin key few, so that nobody who has
+// one keeps others out.
 const (
 	idleTime    = time.Hour
 	sessionTime = 12 * time.Hour
 	maxSessions = 10_000
+	maxOfOneKey = 20
 )
 
 const sessionCookie = "keyfleet_session"
@@ -46,10 +48,20 @@ func (s *sessions) begin(key events.Digest) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	var oldest [sha256.Size]byte // of the key's
+	ofKey := 0
 	for id, each := range s.of {
-		if each.over(now) {
+		switch {
+		case each.over(now):
 			delete(s.of, id)
+		case each.key == key:
+			if ofKey++; ofKey == 1 || each.last.Before(s.of[oldest].last) {
+				oldest = id
+			}
 		}
+	}
+	if ofKey >= maxOfOneKey {
+		delete(s.of, oldest)
 	}
 	if len(s.of) >= maxSessions {
 		return "", &registry.Refusal{Code: registry.Unavailable, Message: "too many people are signed in; try again later"}
@@ -124,6 +136,7 @@ func signIn(v *visit) error {
 	if err != nil {
 		return err
 	}
+	v.console.sessions.end(v.cookie()) // the browser forgets it
 	v.setCookie(text, int(sessionTime.Seconds()))
 	return v.leadTo("/")
 }

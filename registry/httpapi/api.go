@@ -25,10 +25,12 @@ type Service interface {
 
 // The bounds of what is taken in. An import is bounded by its lines instead.
 const (
-	maxInFlight  = 1024
-	maxBody      = 256 << 10 // roomy: a thousand names take 66 kB
-	bodyPatience = 30 * time.Second
+	maxInFlight = 1024
+	maxBody     = 256 << 10 // roomy: a thousand names take 66 kB
 )
+
+// patience is for a caller's sending of a body, and then for its reading of the answer.
+const patience = 30 * time.Second
 
 const requestIDHeader = "X-Request-Id"
 
@@ -67,6 +69,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(requestIDHeader, "req_"+hex.EncodeToString(id[:]))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	waitFor(w, patience, 0)
 	select {
 	case a.places <- struct{}{}:
 		defer func() { <-a.places }()
@@ -81,6 +84,20 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.mux.ServeHTTP(w, r)
+}
+
+// waitFor bounds how long the rest of the body, and of the answer, may take from now on; 0 is for ever. A body is waited for
+// even by the server, which reads what a refusal left unread; and one that was read must not be waited for: the server would
+// take it for a caller that went away.
+func waitFor(w http.ResponseWriter, body, answer time.Duration) {
+	until := func(d time.Duration) (t time.Time) {
+		if d > 0 {
+			t = time.Now().Add(d)
+		}
+		return t
+	}
+	c := http.NewResponseController(w)
+	_, _ = c.SetReadDeadline(until(body)), c.SetWriteDeadline(until(answer)) // not all writers can
 }
 
 // methods are the routes of one path.

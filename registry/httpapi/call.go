@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -63,19 +62,24 @@ func (f *field[T]) or(cleared T) *T {
 
 // readBody reads a JSON object strictly. No body at all is an empty object.
 func (c *call) readBody(into any) error {
-	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(bodyPatience)) // not all writers can
+	text, err := c.wholeBody()
+	if err != nil || len(bytes.TrimSpace(text)) == 0 {
+		return err
+	}
+	return decode(text, into)
+}
+
+func (c *call) wholeBody() ([]byte, error) {
 	text, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return invalid("", "the body has more than %d bytes", tooLarge.Limit)
+		return nil, invalid("", "the body has more than %d bytes", tooLarge.Limit)
 	}
 	if err != nil {
-		return invalid("", "the body ended early: %v", err)
+		return nil, invalid("", "the body ended early: %v", err)
 	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		return nil
-	}
-	return decode(text, into)
+	waitFor(c.w, 0, 0)
+	return text, nil
 }
 
 func decode(text []byte, into any) error {
@@ -92,7 +96,10 @@ func decode(text []byte, into any) error {
 		return invalid(name, "%s cannot be a %s", orElse(name, "the body"), wrong.Value)
 	case err != nil:
 		return invalid("", "the body is not as it should be: %s", strings.TrimPrefix(err.Error(), "json: "))
-	case d.More() || bytes.TrimSpace(text)[0] != '{':
+	case bytes.TrimSpace(text)[0] != '{':
+		return invalid("", "the body is not one JSON object")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return invalid("", "the body is not one JSON object")
 	}
 	return nil

@@ -75,8 +75,21 @@ func importKeys(c *call) (any, error) {
 	c.note(sum.Seq)
 	c.w.Header().Set("Content-Type", ndjson)
 	c.w.WriteHeader(http.StatusOK)
-	_, _ = io.Copy(c.w, spool) // no connection, nobody to tell
+	_, _ = io.Copy(unhurried{c}, spool) // no connection, nobody to tell
 	return nil, nil
+}
+
+// unhurried gives the caller time anew with each piece that it sends or takes: an import has no greatest length.
+type unhurried struct{ *call }
+
+func (u unhurried) Read(b []byte) (int, error) {
+	waitFor(u.w, patience, 0)
+	return u.r.Body.Read(b)
+}
+
+func (u unhurried) Write(b []byte) (int, error) {
+	waitFor(u.w, 0, patience)
+	return u.w.Write(b)
 }
 
 // importInto writes the report of every line in their order, and the sum.
@@ -124,7 +137,7 @@ func (s *importSum) add(r *importReport) {
 
 // readLines has each line decided, many at once, and gives their outcomes in order.
 func (c *call) readLines(ctx context.Context, under chan<- chan importReport) error {
-	lines := bufio.NewScanner(c.r.Body)
+	lines := bufio.NewScanner(unhurried{c})
 	lines.Buffer(nil, maxImportLine)
 	for n := 1; lines.Scan(); n++ {
 		text := bytes.Clone(bytes.TrimSpace(lines.Bytes()))
@@ -139,6 +152,7 @@ func (c *call) readLines(ctx context.Context, under chan<- chan importReport) er
 			return ctx.Err()
 		}
 	}
+	waitFor(c.w, 0, 0)
 	return lines.Err()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/keyfleet/keyfleet/registry"
 )
@@ -98,6 +99,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	if err != nil {
 		panic("an answer does not marshal: " + err.Error())
 	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience)) // not all writers can
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n')) // no connection, nobody to tell

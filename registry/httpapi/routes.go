@@ -36,8 +36,15 @@ func taking[B any](then func(*call, *B) (any, error)) handling {
 	}}
 }
 
-// asking makes the handling of a route that takes none.
-func asking(then func(*call) (any, error)) handling { return handling{do: then} }
+// asking makes the handling of a route that takes none: what is sent all the same, as SDKs do, means nothing.
+func asking(then func(*call) (any, error)) handling {
+	return handling{do: func(c *call) (any, error) {
+		if _, err := c.wholeBody(); err != nil {
+			return nil, err
+		}
+		return then(c)
+	}}
+}
 
 const (
 	keysPath        = "/cloud/v3/inference/{project}/api_keys"
