@@ -58,7 +58,7 @@ type scenario struct {
 // scenarios are the committed set, in the order in which they are measured.
 func scenarios() []scenario {
 	return []scenario{
-		checks, incumbents, scanner, commands, revocation, memory, soak,
+		checks, incumbents, scanner, commands, revocation, midnight, mixedDay, memory, soak,
 	}
 }
 
@@ -127,11 +127,21 @@ func (b *bench) load(ctx context.Context, name string, l openloop.Load, open ope
 	runtime.GC()
 	done := b.progress(name, l.For)
 	defer done()
+	s, err := quietLoad(ctx, l, open)
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", name, err)
+	}
+	s.Name = name
+	return s, nil
+}
+
+// quietLoad carries out a load that is part of something larger.
+func quietLoad(ctx context.Context, l openloop.Load, open openloop.Opening) (report.Series, error) {
 	o, err := l.Run(ctx, open)
 	if err != nil {
-		return report.Series{}, fmt.Errorf("%s: %w", name, err)
+		return report.Series{}, err
 	}
-	return report.Of(name, l.Rate, o), nil
+	return report.Of("", l.Rate, o), nil
 }
 
 // progress shows people a bar that takes so long to fill, and others a line.

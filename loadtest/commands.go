@@ -37,16 +37,6 @@ var commands = scenario{"commands", "Keys created over NATS, each on disk before
 		if err != nil {
 			return err
 		}
-		created := naming{prefix: "command"}
-		create := func(ctx context.Context, _ int) (openloop.Operation, error) {
-			nc, err := dialNATS(ctx, s.url)
-			return func(ctx context.Context, _ int64) error {
-				secret := apikey.Generate()
-				return s.clientOver(nc).Do(ctx, registry.KeyCreate, registry.Request{
-					Name: created.name(), Deployments: &[]string{deployment}, Digest: secret.Digest().String(), Hint: secret.Hint(),
-				}, nil)
-			}, err
-		}
 		echo, err := echoing(s.url)
 		if err != nil {
 			return err
@@ -62,7 +52,7 @@ var commands = scenario{"commands", "Keys created over NATS, each on disk before
 		for _, kind := range []struct {
 			name string
 			open openloop.Opening
-		}{{"bare requests", bare}, {"creates", create}} {
+		}{{"bare requests", bare}, {"creates", s.creating("command")}} {
 			full, err := b.load(ctx, kind.name+", as fast as it goes", openloop.Load{For: b.length, Workers: commandCallers}, kind.open)
 			if err != nil {
 				return err
@@ -78,6 +68,20 @@ var commands = scenario{"commands", "Keys created over NATS, each on disk before
 		}
 		return nil
 	}}
+
+// creating has callers make one key after the other, over connections of their own.
+func (s *stand) creating(prefix string) openloop.Opening {
+	names := &naming{prefix: prefix}
+	return func(ctx context.Context, _ int) (openloop.Operation, error) {
+		nc, err := dialNATS(ctx, s.url)
+		return func(ctx context.Context, _ int64) error {
+			secret := apikey.Generate()
+			return s.clientOver(nc).Do(ctx, registry.KeyCreate, registry.Request{
+				Name: names.name(), Deployments: &[]string{deployment}, Digest: secret.Digest().String(), Hint: secret.Hint(),
+			}, nil)
+		}, err
+	}
+}
 
 func dialNATS(ctx context.Context, url string) (*nats.Conn, error) {
 	nc, err := nats.Connect(url)

@@ -59,7 +59,7 @@ func (b *bench) weigh(ctx context.Context, keys int) (found []weight, err error)
 			return nil, err
 		}
 	}
-	time.Sleep(settling)
+	time.Sleep(b.length) // in which the runtime hands back what it has collected
 	for _, w := range []struct {
 		what string
 		p    *process
@@ -82,9 +82,6 @@ func (b *bench) weigh(ctx context.Context, keys int) (found []weight, err error)
 	}
 	return found, nil
 }
-
-// settling is how long the runtime gets to hand back what it has collected.
-const settling = 3 * time.Second
 
 func diskUse(dir string) (bytes int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {

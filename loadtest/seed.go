@@ -40,15 +40,10 @@ func seed(ctx context.Context, nc *nats.Conn, upstream string, keys int, keep fu
 	if err != nil {
 		return err
 	}
-	at, err := events.Position{}.Next(last)
-	if err != nil {
-		return err
-	}
-	s := &seeding{log: log, at: at, deployment: events.NewID(), keep: keep}
-	name := deployment
+	s := &seeding{log: log, at: behind(last), deployment: events.NewID(), keep: keep}
 	err = s.append(ctx,
 		events.Event{Project: project, Fact: &events.ProjectOpened{}, Admin: events.Admin{Actor: actor}.Plain()},
-		events.Event{Project: project, Subject: s.deployment, Rev: 1, Fact: &events.DeploymentRegistered{Name: name, Upstream: upstream},
+		events.Event{Project: project, Subject: s.deployment, Rev: 1, Fact: &events.DeploymentRegistered{Name: deployment, Upstream: upstream},
 			Admin: events.Admin{Actor: actor}.Plain()})
 	for err == nil && s.made < keys {
 		err = s.append(ctx, s.keys(min(keysInCommit, keys-s.made))...)
@@ -85,6 +80,14 @@ func (s *seeding) append(ctx context.Context, es ...events.Event) error {
 	if err != nil {
 		return err
 	}
-	s.at, err = s.at.Next(e)
-	return err
+	s.at = behind(e)
+	return nil
+}
+
+// behind is the position behind e.
+func behind(e events.Entry) events.Position {
+	return events.Position{
+		Incarnation: e.Commit.Incarnation, Seq: e.Commit.Last(), Chain: e.Chain,
+		Term: e.Commit.Term, Time: e.Commit.Time, StreamSeq: e.StreamSeq,
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -201,7 +202,14 @@ func (s *stand) stop() {
 	if s.nc != nil {
 		s.nc.Close()
 	}
-	for _, p := range append(s.others, s.registry, s.upstream, s.nats) {
+	var all sync.WaitGroup
+	for _, p := range append(s.others, s.upstream) {
+		if p != nil {
+			all.Go(p.stop)
+		}
+	}
+	all.Wait()
+	for _, p := range []*process{s.registry, s.nats} {
 		if p != nil {
 			p.stop()
 		}
