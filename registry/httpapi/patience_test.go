@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,22 +23,37 @@ import (
 // line is a caller's connection: it tells until when it is waited for.
 type line struct {
 	*httptest.ResponseRecorder
-	body                    io.Reader
+	body io.Reader
+
+	mu                      sync.Mutex // an import goes on reading while its lines are carried out
 	readUntil, writeUntil   time.Time
 	bodyBounded, restFreely bool // what was seen while the body was read, and while the command was carried out
 	answerBounded           bool
 }
 
-func (l *line) SetReadDeadline(t time.Time) error  { l.readUntil = t; return nil }
-func (l *line) SetWriteDeadline(t time.Time) error { l.writeUntil = t; return nil }
+func (l *line) note(do func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	do()
+}
+
+func (l *line) SetReadDeadline(t time.Time) error {
+	l.note(func() { l.readUntil = t })
+	return nil
+}
+
+func (l *line) SetWriteDeadline(t time.Time) error {
+	l.note(func() { l.writeUntil = t })
+	return nil
+}
 
 func (l *line) Read(b []byte) (int, error) {
-	l.bodyBounded = !l.readUntil.IsZero()
+	l.note(func() { l.bodyBounded = !l.readUntil.IsZero() })
 	return l.body.Read(b)
 }
 
 func (l *line) Write(b []byte) (int, error) {
-	l.answerBounded = !l.writeUntil.IsZero()
+	l.note(func() { l.answerBounded = !l.writeUntil.IsZero() })
 	return l.ResponseRecorder.Write(b)
 }
 
@@ -49,7 +65,7 @@ func (d desk) Admit(events.Digest) (registry.Admin, error) {
 }
 
 func (d desk) Do(context.Context, registry.Command) (any, error) {
-	d.restFreely = d.readUntil.IsZero() && d.writeUntil.IsZero()
+	d.note(func() { d.restFreely = d.readUntil.IsZero() && d.writeUntil.IsZero() })
 	return &registry.KeyReply{}, nil
 }
 
