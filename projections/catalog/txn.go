@@ -11,42 +11,47 @@ import (
 	"github.com/keyfleet/keyfleet/projections"
 )
 
-// Txn is the state with the events of one commit folded in, before they are durable. Only one may be
-// open at a time. After an error of Fold it can only be discarded.
+// Txn is the state with the events of one commit folded in, before they are durable. At most one may be open, and
+// one behind it. After an error of Fold it can only be discarded.
 type Txn struct {
 	View
 	catalog   *Catalog
-	pending   *pending // nil once committed or discarded
 	next      events.Seq
 	streamSeq uint64
 	at        events.Instant
-	counted   map[string]Project // the projects concerned
 }
 
 // Begin opens a Txn for the commit that is to stand at the stream sequence, begin at first and be dated at.
 func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *Txn {
-	p := &pending{DB: c.db, unseen: c.unseen, batch: c.db.NewBatch(), writes: map[string]write{}}
 	charter := c.state.Load().charter // Evolve replaces what it changes
+	return c.begin(nil, &charter, first, streamSeq, at)
+}
+
+// Next opens a Txn for the commit behind t's. t may still be committed, beside, and has to be before that. What t
+// itself stands on must have been committed.
+func (t *Txn) Next(at events.Instant) *Txn {
+	t.pending.under = nil
+	charter := *t.charter
+	return t.catalog.begin(t.pending, &charter, t.next, t.streamSeq+1, at)
+}
+
+func (c *Catalog) begin(under *pending, charter *projections.Charter, first events.Seq, streamSeq uint64, at events.Instant) *Txn {
+	p := newPending(c.db, c.unseen, under)
 	return &Txn{
-		View:      View{r: p, charter: &charter, floor: c.floor},
-		catalog:   c,
-		pending:   p,
-		next:      first,
-		streamSeq: streamSeq,
-		at:        at,
-		counted:   map[string]Project{},
+		View:    View{r: p, pending: p, charter: charter, floor: c.floor},
+		catalog: c, next: first, streamSeq: streamSeq, at: at,
 	}
 }
 
 // Project is View's, the counts so far included.
 func (t *Txn) Project(name string) (Project, error) {
-	p, known := t.counted[name]
+	p, known := t.pending.project(name)
 	if known {
 		return p, nil
 	}
 	p, err := t.View.Project(name)
 	if err == nil && p.OpenedSeq > 0 {
-		t.counted[name] = p
+		t.pending.counted[name] = p
 	}
 	return p, err
 }
@@ -71,17 +76,15 @@ func (t *Txn) Commit(e events.Entry) error {
 	if position.Seq+1 != t.next {
 		return fmt.Errorf("%w: folded up to Seq %d, the commit ends at %d", projections.ErrMisfit, t.next-1, position.Seq)
 	}
-	for name, p := range t.counted {
-		t.set(projectKey(name), p, &err)
-	}
+	err = t.pending.store()
 	tree := t.catalog.state.Load().tree
 	for i := range e.Commit.Events() {
 		tree.Add(e.Commit.Leaf(i))
 	}
 	roots, _ := tree.MarshalBinary() // never fails
-	t.set(metaKey, meta{Format: format, Position: position, Tree: roots}, &err)
+	t.pending.enter(metaKey, meta{Format: format, Position: position, Tree: roots}, &err)
 	if t.charter.ChangedAt != t.catalog.state.Load().charter.ChangedAt {
-		t.set(charterKey, t.charter, &err)
+		t.pending.enter(charterKey, t.charter, &err)
 	}
 	if err == nil {
 		err = t.pending.batch.Commit(pebble.NoSync)
@@ -89,18 +92,12 @@ func (t *Txn) Commit(e events.Entry) error {
 	if err != nil {
 		return fmt.Errorf("write catalog: %w", err)
 	}
-	t.pending = nil
 	t.catalog.state.Store(&state{position: position, charter: *t.charter, tree: tree})
 	return nil
 }
 
-// Discard drops what was folded in. After Commit it does nothing.
-func (t *Txn) Discard() {
-	if t.pending != nil {
-		_ = t.pending.batch.Close()
-		t.pending = nil
-	}
-}
+// Discard drops what was folded in, unless it was committed. Nothing may be asked of the Txn from then on but by the one behind it.
+func (t *Txn) Discard() { _ = t.pending.batch.Close() }
 
 func (t *Txn) fold(e *events.Event, seq events.Seq) error {
 	member := t.charter.Members[e.Instance()]
@@ -142,60 +139,73 @@ func (t *Txn) foldKey(e *events.Event, admin events.Admin, seq events.Seq) error
 		return err
 	}
 	k.Describe(admin, seq, t.at)
-	if k.Exists() {
-		t.set(idKey(keySpace, k.ID), k, &err)
-	} else {
-		err = errors.Join(err, t.pending.remove(idKey(keySpace, old.ID)), t.pending.remove(idKey(usageSpace, old.ID)))
+	t.pending.changeKey(&old, &k)
+	if !k.Exists() {
+		err = errors.Join(err, t.pending.remove(idKey(usageSpace, old.ID)))
 	}
 	err = errors.Join(err, t.movePointers(pointersTo(&old), pointersTo(&k)))
 	if old.Exists() != k.Exists() {
 		err = errors.Join(err, t.count(e.Project, func(p *Project) { p.Keys += sign(k.Exists()) }))
 	}
 	place := binary.BigEndian.AppendUint64(nil, t.streamSeq)
-	return errors.Join(err, t.pending.put(historyKey(e.Key(), seq), place))
+	return errors.Join(err, t.pending.list(historyKey(e.Key(), seq), place))
 }
+
+// pointer is a record that leads to a key.
+type pointer struct{ key, value []byte }
 
 // movePointers writes only what differs: an attachment that ended with its deployment stays gone
 // although the key still names it.
-func (t *Txn) movePointers(old, now map[string][]byte) error {
+func (t *Txn) movePointers(old, now []pointer) error {
 	var err error
-	for key := range old {
-		if _, stays := now[key]; !stays {
-			err = errors.Join(err, t.pending.remove([]byte(key)))
+	stays := make(map[string]bool, len(old))
+	for _, p := range old {
+		stays[string(p.key)] = false
+	}
+	for _, p := range now {
+		if _, stood := stays[string(p.key)]; stood {
+			stays[string(p.key)] = true
+		} else {
+			err = errors.Join(err, t.point(p))
 		}
 	}
-	for key, value := range now {
-		if _, stands := old[key]; !stands {
-			if key[0] == dueSpace {
-				t.floor.lower([]byte(key))
-			}
-			err = errors.Join(err, t.pending.put([]byte(key), value))
+	for key, stays := range stays {
+		if !stays {
+			err = errors.Join(err, t.pending.remove([]byte(key)))
 		}
 	}
 	return err
 }
 
+func (t *Txn) point(p pointer) error {
+	switch p.key[0] {
+	case keyCreatedSpace, keyExpiringSpace, attachmentSpace:
+		return t.pending.list(p.key, p.value)
+	case dueSpace:
+		t.floor.lower(p.key)
+	}
+	return t.pending.put(p.key, p.value)
+}
+
 // pointersTo is everything that leads to a key.
-func pointersTo(k *projections.Key) map[string][]byte {
+func pointersTo(k *projections.Key) []pointer {
 	if !k.Exists() {
 		return nil
 	}
-	id := k.ID[:]
-	p := map[string][]byte{
-		string(nameKey(keyNameSpace, k.Project, k.Name)):                id,
-		string(timeKey(keyCreatedSpace, k.Project, k.CreatedAt, k.ID)):  nil,
-		string(timeKey(keyExpiringSpace, k.Project, k.ExpiresAt, k.ID)): nil,
-		string(digestKey(k.Digest)):                                     id,
-	}
+	p := make([]pointer, 0, 8)
+	p = append(p,
+		pointer{nameKey(keyNameSpace, k.Project, k.Name), k.ID[:]},
+		pointer{timeKey(keyCreatedSpace, k.Project, k.CreatedAt, k.ID), nil},
+		pointer{timeKey(keyExpiringSpace, k.Project, k.ExpiresAt, k.ID), nil},
+		pointer{digestKey(k.Digest), k.ID[:]})
 	if !k.Grace.Digest.IsZero() {
-		p[string(digestKey(k.Grace.Digest))] = id
-		p[string(dueKey(k.Grace.Until, GraceDue, k.ID))] = nil
+		p = append(p, pointer{digestKey(k.Grace.Digest), k.ID[:]}, pointer{dueKey(k.Grace.Until, GraceDue, k.ID), nil})
 	}
 	if !k.Expired && !k.ExpiresAt.IsNever() {
-		p[string(dueKey(k.ExpiresAt, ExpiryDue, k.ID))] = nil
+		p = append(p, pointer{dueKey(k.ExpiresAt, ExpiryDue, k.ID), nil})
 	}
 	for _, d := range k.Deployments {
-		p[string(attachmentKey(d, k.ID))] = nil
+		p = append(p, pointer{attachmentKey(d, k.ID), nil})
 	}
 	return p
 }
@@ -235,7 +245,7 @@ func (t *Txn) foldDeployment(e *events.Event, seq events.Seq) error {
 func (t *Txn) openProject(name string, seq events.Seq) error {
 	p, err := t.Project(name)
 	if err == nil && p.OpenedSeq == 0 {
-		t.counted[name] = Project{Name: name, OpenedAt: t.at, OpenedSeq: seq}
+		t.pending.counted[name] = Project{Name: name, OpenedAt: t.at, OpenedSeq: seq}
 	}
 	return err
 }
@@ -244,7 +254,7 @@ func (t *Txn) openProject(name string, seq events.Seq) error {
 func (t *Txn) count(name string, change func(*Project)) error {
 	p, err := t.Project(name)
 	change(&p)
-	t.counted[name] = p
+	t.pending.counted[name] = p
 	return err
 }
 

@@ -17,6 +17,7 @@ import (
 // every error is one of the disk.
 type View struct {
 	r       reader
+	pending *pending // of a Txn
 	charter *projections.Charter
 	floor   *floor // of the calendar
 }
@@ -42,6 +43,9 @@ func (v *View) Charter() *projections.Charter { return v.charter }
 
 // Key finds a key by its id.
 func (v *View) Key(id events.KeyID) (k projections.Key, err error) {
+	if k, changed := v.pending.key(id); changed {
+		return k, nil
+	}
 	_, err = v.get(idKey(keySpace, id), &k)
 	return k, err
 }
