@@ -18,7 +18,7 @@ const (
 // group is the making of one commit.
 type group struct {
 	s       *Service
-	at      events.Position
+	began   time.Duration
 	commit  *events.Commit
 	txn     *catalog.Txn
 	answers []answer
@@ -30,14 +30,21 @@ type answer struct {
 	result result
 }
 
-func (s *Service) beginGroup(term uint64) *group {
+// beginGroup begins the group behind another one, which is on its way, or behind what is durable.
+func (s *Service) beginGroup(term uint64, behind *group) *group {
+	g := &group{s: s, began: s.opts.Clock.Elapsed()}
 	at := s.catalog.Position()
-	now := max(at.Time, s.attested.date())
-	c := &events.Commit{
-		Schema: s.catalog.Charter().Schema, Incarnation: at.Incarnation, Term: term,
-		First: at.Seq + 1, Parent: at.Chain, Time: now,
+	c := events.Commit{Incarnation: at.Incarnation, Term: term}
+	if behind != nil {
+		c.First, c.Time = behind.commit.Last()+1, max(behind.commit.Time, s.attested.date())
+		g.txn = behind.txn.Next(c.Time)
+	} else {
+		c.First, c.Time = at.Seq+1, max(at.Time, s.attested.date())
+		g.txn = s.catalog.Begin(c.First, at.StreamSeq+1, c.Time)
 	}
-	return &group{s: s, at: at, commit: c, txn: s.catalog.Begin(c.First, at.StreamSeq+1, now)}
+	c.Schema = g.txn.Charter().Schema
+	g.commit = &c
+	return g
 }
 
 func (g *group) say(es ...events.Event) error {
@@ -47,32 +54,39 @@ func (g *group) say(es ...events.Event) error {
 	return g.txn.Fold(es...)
 }
 
-// decideAll decides calls in order, each on the state with the ones before it, and gives back those
-// for which the commit has no room, that for ends of lifetimes left free, or the group no time.
-func (g *group) decideAll(calls []*call, l *leading) (rest []*call, err error) {
-	began := g.s.opts.Clock.Elapsed()
-	for i, c := range calls {
-		now := g.s.attested.date()
-		elapsed := g.s.opts.Clock.Elapsed()
-		if elapsed >= l.SelfLease() {
-			return nil, errSelfLease
-		}
-		if i > 0 && (elapsed-began > maxDeciding || len(g.commit.Events()) > events.MaxCommitEvents-maxExpiring) {
-			return calls[i:], nil
-		}
-		reply, err := g.decide(c, now)
-		var refusal *Refusal
-		switch {
-		case errors.Is(err, events.ErrCommitFull) && len(g.commit.Events()) > 0:
-			return calls[i:], nil
-		case errors.Is(err, events.ErrCommitFull):
-			err = refuse(Invalid, "the command is too large for one commit; split it")
-		case err != nil && !errors.As(err, &refusal):
-			return nil, err
-		}
-		g.answers = append(g.answers, answer{c, result{reply: reply, seq: g.commit.Last(), err: err}})
+// take decides a command on the state with the ones before it. It takes none for which the commit has no room, that for
+// ends of lifetimes left free, or the group no time if it is waited for.
+func (g *group) take(c *call, l *leading, waitedFor bool) (taken bool, err error) {
+	now := g.s.attested.date()
+	elapsed := g.s.opts.Clock.Elapsed()
+	if elapsed >= l.SelfLease() {
+		return false, errSelfLease
 	}
-	return nil, nil
+	late := waitedFor && elapsed-g.began > maxDeciding
+	if n := len(g.answers); n == maxGroup || n > 0 && (late || len(g.commit.Events()) > events.MaxCommitEvents-maxExpiring) {
+		return false, nil
+	}
+	reply, err := g.decide(c, now)
+	var refusal *Refusal
+	switch {
+	case errors.Is(err, events.ErrCommitFull) && len(g.commit.Events()) > 0:
+		return false, nil
+	case errors.Is(err, events.ErrCommitFull):
+		err = refuse(Invalid, "the command is too large for one commit; split it")
+	case err != nil && !errors.As(err, &refusal):
+		return false, err
+	}
+	g.answers = append(g.answers, answer{c, result{reply: reply, seq: g.commit.Last(), err: err}})
+	return true, nil
+}
+
+// calls are those that the group has taken in.
+func (g *group) calls() []*call {
+	all := make([]*call, len(g.answers))
+	for i, a := range g.answers {
+		all[i] = a.call
+	}
+	return all
 }
 
 func (g *group) decide(c *call, now events.Instant) (any, error) {
@@ -121,9 +135,12 @@ func (g *group) sayDue() error {
 // makeDurable appends the commit, then folds it into the catalog. Crash windows: before the append is durable,
 // nothing happened and nobody was answered. Between the append and the catalog's batch, the log has it and
 // the catalog folds it in at the next start. Behind that, callers who were not answered find their
-// command id remembered.
+// command id remembered. The group before must be durable: only now it is known what stands before this one.
 func (g *group) makeDurable(ctx context.Context) error {
-	entry, err := g.s.log.Append(ctx, g.at, g.commit)
+	defer g.txn.Discard()
+	at := g.s.catalog.Position()
+	g.commit.Parent = at.Chain
+	entry, err := g.s.log.Append(ctx, at, g.commit)
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,7 @@ type Service struct {
 	opts     Options
 	attested attestation
 	calls    chan *call
+	asking   atomic.Int64 // callers whose commands are in calls, or further
 	scans    chan struct{}
 	leading  atomic.Pointer[leading]
 	keeping  sync.Mutex // of Heads
@@ -168,6 +169,8 @@ func (s *Service) enqueue(ctx context.Context, l *leading, c *call) (result, err
 	case <-ctx.Done():
 		return result{}, errUnknown
 	}
+	s.asking.Add(1)
+	defer s.asking.Add(-1)
 	for over := l.over.Done(); ; {
 		select {
 		case r := <-c.done:

@@ -231,7 +231,7 @@ func TestGroups(t *testing.T) {
 	for i := 1; i < callers; i++ {
 		wg.Go(func() { create(i) })
 	}
-	require.Eventually(t, func() bool { return h.Waiting() == callers-1 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return h.Asking() == callers && h.Waiting() == 0 }, 20*time.Second, time.Millisecond)
 	close(release)
 	wg.Wait()
 	seen := map[events.Seq]bool{}
@@ -251,7 +251,7 @@ func TestRefusalWaitsForWhatItRestsOn(t *testing.T) {
 	h := startHub(t, newWorld(), t.TempDir())
 	entered, release := make(chan struct{}), make(chan struct{})
 	h.log.Inject(
-		eventlogtest.Fault{Before: func() { close(entered); <-release }}, // holds the loop, so that the next two share a group
+		eventlogtest.Fault{Before: func() { close(entered); <-release }}, // so that the next two share a group
 		eventlogtest.Fault{LoseRequest: true},
 	)
 	first := make(chan error, 1)
@@ -261,7 +261,7 @@ func TestRefusalWaitsForWhatItRestsOn(t *testing.T) {
 	for range 2 {
 		go func() { _, err := h.do(t, registry.KeyCreate, registry.Request{Name: "twin"}); outcomes <- err }()
 	}
-	require.Eventually(t, func() bool { return h.Waiting() == 2 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return h.Asking() == 3 && h.Waiting() == 0 }, 10*time.Second, time.Millisecond)
 	close(release)
 	require.NoError(t, <-first)
 	for range 2 {
@@ -269,6 +269,34 @@ func TestRefusalWaitsForWhatItRestsOn(t *testing.T) {
 	}
 	hear[registry.TermOpened](t, h)
 	h.must(t, registry.KeyCreate, registry.Request{Name: "twin"})
+}
+
+// TestRefusalRestsOnTheGroupBefore: here the name is taken by a command of the commit before, which is still on its way.
+func TestRefusalRestsOnTheGroupBefore(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		h := startHub(t, newWorld(), t.TempDir())
+		entered, release := make(chan struct{}), make(chan struct{})
+		h.log.Inject(eventlogtest.Fault{Before: func() { close(entered); <-release }, LoseRequest: lost})
+		create := func(answer chan<- error) {
+			_, err := h.do(t, registry.KeyCreate, registry.Request{Name: "demo-key"})
+			answer <- err
+		}
+		first, second := make(chan error, 1), make(chan error, 1)
+		go create(first)
+		<-entered
+		go create(second)
+		require.Eventually(t, func() bool { return h.Asking() == 2 && h.Waiting() == 0 }, 10*time.Second, time.Millisecond)
+		require.Empty(t, second, "what it rests on is not durable")
+		close(release)
+		if lost {
+			requireRefusal(t, registry.Unavailable, <-first)
+			requireRefusal(t, registry.Unavailable, <-second)
+		} else {
+			require.NoError(t, <-first)
+			requireRefusal(t, registry.NameTaken, <-second)
+		}
+		h.stop()
+	}
 }
 
 func TestLostAck(t *testing.T) {

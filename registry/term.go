@@ -84,8 +84,7 @@ func (s *Service) checkKept(ctx context.Context) error {
 // appendTerm opens a term. An election bucket that was lost begins its revisions anew: terms must not.
 func (s *Service) appendTerm(ctx context.Context, revision uint64) (uint64, error) {
 	term := max(revision, s.catalog.Position().Term+1)
-	g := s.beginGroup(term)
-	defer g.txn.Discard()
+	g := s.beginGroup(term, nil)
 	err := g.say(events.Event{
 		Fact:  &events.TermOpened{Term: term, Registry: s.opts.Name},
 		Admin: events.Admin{Actor: "_registry"}.Plain(),
