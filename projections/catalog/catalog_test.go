@@ -48,6 +48,41 @@ func TestFold(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
+// TestNext decides each commit's commands while the commit before is still being folded in. What comes of it is to the byte
+// what one fold of the whole log makes.
+func TestNext(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: 1_800_000_000_000}
+	c := open(t, vfs.NewMem())
+	w.append(c, events.Event{Fact: &events.LogOpened{Incarnation: events.Incarnation{1}}, Admin: events.Admin{}.Plain()})
+	at := c.Position()
+	flying := c.Begin(at.Seq+1, at.StreamSeq+1, w.now)
+	first := events.Event{Project: "acme", Fact: &events.ProjectOpened{}, Admin: events.Admin{}.Plain()}
+	require.NoError(t, flying.Fold(first))
+	decided := []events.Event{first}
+	for range 500 {
+		entry, landed := w.entry(c.Position(), decided), make(chan error, 1)
+		w.now += events.Instant(w.rng.IntN(100_000))
+		behind := flying.Next(w.now)
+		go func(flying *catalog.Txn) { landed <- flying.Commit(entry); flying.Discard() }(flying)
+		decided = nil
+		for len(decided) < 5 {
+			es := w.decide(behind)
+			require.NoError(t, behind.Fold(es...))
+			decided = append(decided, es...)
+		}
+		require.NoError(t, <-landed)
+		flying = behind
+	}
+	flying.Discard()
+	whole := open(t, vfs.NewMem())
+	require.NoError(t, whole.Apply(w.log))
+	require.Equal(t, whole.Dump(), c.Dump())
+	require.NoError(t, whole.Close())
+	require.NoError(t, c.Close())
+}
+
 func open(t *testing.T, fs vfs.FS) *catalog.Catalog {
 	c, err := catalog.Open("catalog", catalog.Options{FS: fs})
 	require.NoError(t, err)
@@ -67,21 +102,25 @@ func (w *world) step(c *catalog.Catalog) {
 	at := c.Position()
 	txn := c.Begin(at.Seq+1, at.StreamSeq+1, w.now)
 	defer txn.Discard()
+	w.append(c, w.decide(txn)...)
+}
+
+// decide gives what a random command, or the calendar, makes of the state.
+func (w *world) decide(txn *catalog.Txn) []events.Event {
 	if w.rng.IntN(10) == 0 {
 		es, err := expiry.Due(txn, w.now, 50)
 		require.NoError(w.t, err)
-		w.append(c, es...)
-		return
+		return es
 	}
 	cmd := w.command()
 	chance := registry.Chance{ID: w.bits(), Digest: events.Digest(append(w.bitsSlice(), w.bitsSlice()...)), Hint: "kf_aaaa…zzzz"}
 	out, err := registry.Decide(txn, &cmd, chance, w.now)
 	var refusal *registry.Refusal
 	if errors.As(err, &refusal) {
-		return
+		return nil
 	}
 	require.NoError(w.t, err)
-	w.append(c, out.Events...)
+	return out.Events
 }
 
 func (w *world) bits() [16]byte { return [16]byte(w.bitsSlice()) }
@@ -129,7 +168,12 @@ func (w *world) append(c *catalog.Catalog, es ...events.Event) {
 	if len(es) == 0 {
 		return
 	}
-	at := c.Position()
+	e := w.entry(c.Position(), es)
+	require.NoError(w.t, c.Apply([]events.Entry{e}))
+}
+
+// entry appends a commit of the events to the log.
+func (w *world) entry(at events.Position, es []events.Event) events.Entry {
 	commit := &events.Commit{Schema: 1, Incarnation: events.Incarnation{1}, First: at.Seq + 1, Parent: at.Chain, Time: w.now}
 	require.NoError(w.t, commit.Add(es...))
 	body, err := commit.Encode()
@@ -137,8 +181,8 @@ func (w *world) append(c *catalog.Catalog, es ...events.Event) {
 	decoded, err := events.DecodeCommit(body)
 	require.NoError(w.t, err)
 	e := events.Entry{Commit: decoded, Chain: events.HashCommit(body), StreamSeq: at.StreamSeq + 1}
-	require.NoError(w.t, c.Apply([]events.Entry{e}))
 	w.log = append(w.log, e)
+	return e
 }
 
 // TestProjectOpenedAgain brings a further data key, and opens nothing.
