@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -58,21 +59,9 @@ func TestOpenAIForGo(t *testing.T) {
 }
 
 func TestOpenAIForNode(t *testing.T) {
-	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not here", program)
-		}
-	}
-	dir := t.TempDir()
-	for _, file := range []string{"package.json", "package-lock.json", "chat.mjs"} {
-		text, err := os.ReadFile(filepath.Join("testdata", "openai-node", file))
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, file), text, 0o600))
-	}
-	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-	install.Dir = dir
-	if said, err := install.CombinedOutput(); err != nil {
-		t.Skipf("npm cannot install the SDK, which needs the network once: %v\n%s", err, said)
+	dir, err := installed(t, "openai-node")
+	if err != nil {
+		t.Skipf("the SDK is not here: %v", err)
 	}
 	dev := startDev(t, filepath.Join(t.TempDir(), "data"))
 	key, _ := dev.newKey(t, "good", "echo-model")
@@ -84,6 +73,24 @@ func TestOpenAIForNode(t *testing.T) {
 another header instead: Hello, edge! Hello, edge!
 a bearer token: Hello, edge! Hello, edge!
 refused: AuthenticationError 401 invalid_api_key 401 `+sentence+"\n", string(said))
+}
+
+// installed is a copy of a folder of testdata with the packages of npm that it locks, which need the network once.
+func installed(t *testing.T, folder string) (dir string, err error) {
+	t.Helper()
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return "", err
+		}
+	}
+	dir = t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", folder))))
+	install := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
+	install.Dir = dir
+	if said, err := install.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("npm cannot install it: %w\n%s", err, said)
+	}
+	return dir, nil
 }
 
 func TestCurlAsDocumentationShowsIt(t *testing.T) {
