@@ -86,18 +86,31 @@ var freePorts = []string{
 
 // launchDev returns once dev says that it is ready.
 func launchDev(data string, args ...string) (*devProcess, error) {
+	d, ready, err := spawnDev(data, args...)
+	if err != nil {
+		return nil, err
+	}
+	if !<-ready {
+		<-d.ended
+		return nil, fmt.Errorf("dev does not get ready:\n%s", d.stderr)
+	}
+	return d, d.readAddresses()
+}
+
+// spawnDev returns at once. The channel says whether dev got ready, or ended.
+func spawnDev(data string, args ...string) (*devProcess, <-chan bool, error) {
 	d := &devProcess{data: data, stderr: &lockedBuffer{}, ended: make(chan struct{})}
 	args = append(append([]string{"dev", "--data", data, "--log-level", "debug"}, freePorts...), args...)
 	d.cmd = exec.Command("keyfleet", args...)
 	d.cmd.Stderr = d.stderr
 	stdout, err := d.cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := d.cmd.Start(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	ready := make(chan bool, 1)
+	ready := make(chan bool, 2)
 	go func() {
 		defer close(d.ended)
 		for lines := bufio.NewScanner(stdout); lines.Scan(); {
@@ -108,15 +121,16 @@ func launchDev(data string, args ...string) (*devProcess, error) {
 		ready <- false
 		_ = d.cmd.Wait()
 	}()
-	if !<-ready {
-		<-d.ended
-		return nil, fmt.Errorf("dev does not get ready:\n%s", d.stderr)
-	}
-	if d.devFile, err = readDevFile(devFilePath(data)); err != nil || d.NATS == "" {
+	return d, ready, nil
+}
+
+// readAddresses says where a dev that is ready is to be found.
+func (d *devProcess) readAddresses() (err error) {
+	if d.devFile, err = readDevFile(devFilePath(d.data)); err != nil || d.NATS == "" {
 		d.kill()
-		return nil, fmt.Errorf("dev is ready without a dev.json: %w", err)
+		return fmt.Errorf("dev is ready without a dev.json: %w", err)
 	}
-	return d, nil
+	return nil
 }
 
 func startDev(t testing.TB, data string, args ...string) *devProcess {

@@ -172,7 +172,12 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 	if err != nil {
 		return err
 	}
-	cat, err := catalog.Open(filepath.Join(r.data, "catalog"), catalog.Options{Log: stop.log})
+	cat, err := catalog.Open(filepath.Join(r.data, "catalog"), catalog.Options{
+		Log: stop.log,
+		OnDamage: func(err error) {
+			r.fail(fmt.Errorf("the catalog is damaged, and is made anew at the next start: %w", err))
+		},
+	})
 	if err != nil {
 		return err
 	}

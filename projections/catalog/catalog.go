@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +23,21 @@ type Options struct {
 	CacheBytes int64 // block cache; default 128 MiB
 	FS         vfs.FS
 	Log        *slog.Logger
+	// OnDamage hears, once, that what is stored proved damaged. The next Open begins anew. It is called where the damage is
+	// met, and must not block.
+	OnDamage func(error)
+}
+
+func (o *Options) ensureDefaults() {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.OnDamage == nil {
+		o.OnDamage = func(error) {}
+	}
 }
 
 // Catalog is safe for concurrent readers beside one writer.
@@ -53,27 +67,32 @@ type meta struct {
 	Tree     []byte // a proof.Frontier
 }
 
-// Open opens the catalog in dir, or begins an empty one there. One process may have it open at a time.
+// Open opens the catalog in dir, or begins an empty one there: in the place of one that is damaged, too. One process may have
+// it open at a time.
 func Open(dir string, opts Options) (*Catalog, error) {
-	if opts.FS == nil {
-		opts.FS = vfs.Default
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("open catalog: %w", err)
-		}
-	}
-	db, err := store.Open(dir, store.Options{
-		CacheBytes: cmp.Or(opts.CacheBytes, 128<<20), MemTableBytes: 16 << 20, FS: opts.FS, Log: opts.Log,
-	})
+	opts.ensureDefaults()
+	c, err := openOrBeginAnew(dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open catalog in %s: %w", dir, err)
 	}
+	c.reading.Go(func() {
+		_ = c.unseen.takeIn(c.db, c.closing) // without it everything is looked for; who meets the damage will say so
+	})
+	return c, nil
+}
+
+func open(dir string, opts Options) (*Catalog, error) {
+	db, err := store.Open(dir, store.Options{
+		CacheBytes: cmp.Or(opts.CacheBytes, 128<<20), MemTableBytes: 16 << 20, FS: opts.FS, Log: opts.Log,
+		OnDamage: opts.marking(dir),
+	})
+	if err != nil {
+		return nil, err
+	}
 	c := &Catalog{db: db, floor: newFloor(), unseen: newUnseen(), closing: make(chan struct{})}
 	if err := c.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open catalog in %s: %w", dir, err), db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
-	c.reading.Go(func() {
-		_ = c.unseen.takeIn(db, c.closing) // without it everything is looked for; who meets the damage will say so
-	})
 	return c, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -22,7 +21,7 @@ func (idx *Index) openOrBeginEmpty() error {
 		return err
 	}
 	err := idx.openStore()
-	if isDamage(err) || errors.Is(err, fs.ErrNotExist) || d.found() != nil {
+	if isDamage(err) || d.found() != nil {
 		d.log.Warn("the index is corrupt: beginning an empty one", "dir", d.path, "error", errors.Join(err, d.found()))
 		if err == nil {
 			_ = idx.closeStore() // it goes either way
@@ -34,7 +33,9 @@ func (idx *Index) openOrBeginEmpty() error {
 	return err
 }
 
-func isDamage(err error) bool { return pebble.IsCorruptionError(err) || errors.Is(err, errRecord) }
+func isDamage(err error) bool {
+	return errors.Is(err, store.ErrDamaged) || pebble.IsCorruptionError(err) || errors.Is(err, errRecord)
+}
 
 func (idx *Index) openStore() (err error) {
 	if idx.db, err = idx.opts.open(idx.dir.store(), idx.dir.reportCorruption); err != nil {

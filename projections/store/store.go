@@ -6,8 +6,11 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -31,7 +34,7 @@ type DB struct {
 	trouble *trouble
 }
 
-// Open opens the database in dir, or begins an empty one there.
+// Open opens the database in dir, or begins an empty one there. Errors may wrap ErrDamaged.
 func Open(dir string, opts Options) (*DB, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -53,10 +56,22 @@ func Open(dir string, opts Options) (*DB, error) {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	db, err := pebble.Open(dir, o)
-	if err != nil {
+	switch {
+	case err == nil:
+		return &DB{db, t}, nil
+	case isDamage(err):
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	default:
 		return nil, err
 	}
-	return &DB{db, t}, nil
+}
+
+// ErrDamaged says that a database cannot be opened, and never will be: a file is gone, or not what was written.
+var ErrDamaged = errors.New("the database is damaged")
+
+func isDamage(err error) bool {
+	return pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, pebble.ErrDBNotPristine) ||
+		strings.Contains(err.Error(), "object size mismatch") // Pebble has no other name for it
 }
 
 // Flush makes all that was written durable, or says why the disk does not take it: Pebble would wait until it does.
