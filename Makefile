@@ -10,11 +10,13 @@ TIMEOUT  ?= 15m
 FUZZTIME ?= 20s
 BENCH    ?= .
 COUNT    ?= 1
+TORTURE  ?= 10m
+STEPS    ?= 1000000
 
-.PHONY: help build run test check fuzz bench report cover clean go tools tally loadtest
+.PHONY: help build run test check fuzz torture bench report cover clean go tools tally loadtest
 
 help: ## list these targets
-	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
 
 build: go ## build bin/keyfleet, static, reproducible and stamped with its version
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/keyfleet ./cmd/keyfleet
@@ -40,6 +42,10 @@ check: go tools tally ## gofmt, go vet, linters, dead code, structure of the tre
 
 fuzz: go ## fuzz each target for FUZZTIME (20s)
 	@.ci/fuzz $(FUZZTIME)
+
+torture: go ## simulate STEPS (1000000) steps, and torture a fleet on a real log for TORTURE (10m)
+	KEYFLEET_SIM_STEPS=$(STEPS) go test -timeout=0 -count=1 -v -run '^TestSimulation$$' ./verifier
+	KEYFLEET_TORTURE=$(TORTURE) go test -timeout=0 -count=1 -v -run '^TestTorture$$' ./loadtest
 
 bench: go loadtest ## run the benchmarks that match BENCH, COUNT times, into bin/bench.txt; by default all, and load tests
 	@mkdir -p bin

@@ -48,6 +48,8 @@ type Options struct {
 	Listen  func(Event)           // hears what happens, from any goroutine; must not block
 	Log     *slog.Logger          // default: discarded
 	Metrics prometheus.Registerer // default: none
+
+	index keyindex.Options // of tests, for disks that fail
 }
 
 func (o *Options) ensureDefaults() {
@@ -131,9 +133,9 @@ func Open(dir string, opts Options) (*Verifier, error) {
 	if v.session, v.last, err = openSession(opts.RunDir, as); err != nil {
 		return nil, err
 	}
-	v.idx, err = keyindex.Open(filepath.Join(dir, "keyindex"), keyindex.Options{
-		CacheBytes: opts.CacheBytes, Log: opts.Log, OnCorruption: v.diverge,
-	})
+	index := opts.index
+	index.CacheBytes, index.Log, index.OnCorruption = opts.CacheBytes, opts.Log, v.diverge
+	v.idx, err = keyindex.Open(filepath.Join(dir, "keyindex"), index)
 	if err != nil {
 		return nil, errors.Join(err, v.session.close())
 	}

@@ -1,0 +1,101 @@
+package verifier_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/eventlogtest"
+	"github.com/keyfleet/keyfleet/events/head"
+	"github.com/keyfleet/keyfleet/registry"
+	"github.com/keyfleet/keyfleet/verifier"
+)
+
+// vouched is the newest time that a process was told, and when.
+type vouched struct {
+	mu sync.Mutex
+	of events.Instant
+	at time.Time
+}
+
+// distantHubs are the registries as a verifier reaches them.
+type distantHubs struct {
+	w    *world
+	name string
+	line *line
+	told *vouched
+}
+
+var errLine = errors.New("the line is cut")
+
+func (d *distantHubs) Renew(ctx context.Context, r head.Renewal) (signed []byte, err error) {
+	err = errLine
+	if !d.line.passes(ctx) {
+		return nil, err
+	}
+	d.w.eachService(func(svc *registry.Service) bool {
+		signed, err = svc.Renew(ctx, d.name, r)
+		return !unavailable(err)
+	})
+	switch {
+	case !d.line.answers(ctx):
+		return nil, errLine
+	case err != nil:
+		return nil, inWordsOf(err)
+	}
+	d.told.hear(signed)
+	return signed, nil
+}
+
+// inWordsOf is what package uplink makes of a refusal.
+func inWordsOf(err error) error {
+	switch registry.AsRefusal(err).Code {
+	case registry.Stranger:
+		return errors.Join(verifier.ErrStranger, err)
+	case registry.Released:
+		return errors.Join(verifier.ErrReleased, err)
+	default:
+		return err
+	}
+}
+
+func (v *vouched) hear(signed []byte) {
+	g, err := head.Open(signed, events.PublicKey(eventlogtest.SigningKey[32:]))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil && g.Attested > v.of {
+		v.of, v.at = g.Attested, time.Now()
+	}
+}
+
+// least is a time that has come for sure.
+func (v *vouched) least() events.Instant {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.of == 0 {
+		return 0
+	}
+	return v.of + events.Instant(time.Since(v.at).Milliseconds()/100*99)
+}
+
+func (d *distantHubs) Acknowledge(a head.Ack) {
+	if d.line.quick() {
+		d.w.eachService(func(svc *registry.Service) bool {
+			svc.Acknowledge(d.name, a)
+			return false
+		})
+	}
+}
+
+func (d *distantHubs) Goodbye(ctx context.Context, g head.Goodbye) (err error) {
+	err = verifier.ErrUnsent
+	if d.line.passes(ctx) {
+		d.w.eachService(func(svc *registry.Service) bool {
+			err = svc.Goodbye(ctx, d.name, g)
+			return !unavailable(err)
+		})
+	}
+	return err
+}
