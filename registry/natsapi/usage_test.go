@@ -16,8 +16,8 @@ import (
 	"github.com/keyfleet/keyfleet/verifier"
 )
 
-// takeUsage has the hub's registry add usage up until the test ends.
-func (h *hub) takeUsage(t *testing.T) {
+// takeUsage has the hub's registry add usage up until it is told to stop, or the test ends.
+func (h *hub) takeUsage(t *testing.T) (stop func()) {
 	t.Helper()
 	u, err := natsapi.NewUsage(h.nc, h.svc, natsapi.UsageOptions{Look: time.Millisecond})
 	require.NoError(t, err)
@@ -27,9 +27,11 @@ func (h *hub) takeUsage(t *testing.T) {
 		defer close(done)
 		u.Run(ctx)
 	}()
-	stop := h.stop
-	h.stop = func() { cancel(); <-done; stop() }
+	stop = func() { cancel(); <-done }
+	stopHub := h.stop
+	h.stop = func() { stop(); stopHub() }
 	t.Cleanup(h.stop)
+	return stop
 }
 
 func usedKey(t *testing.T, client *natsapi.Client, uses uint64) registry.KeyReply {
@@ -76,12 +78,37 @@ func TestUsesReachBothRegistries(t *testing.T) {
 	require.Equal(t, *used.LastUsedAt, *usedKey(t, client, 100).LastUsedAt)
 }
 
+// What is counted while the hub is away is reported once it is back.
+func TestUsesOutliveAnOutage(t *testing.T) {
+	server := startServer(t)
+	h := startHub(t, server, "hub")
+	<-h.opened
+	h.takeUsage(t)
+	client := natsapi.NewClient(server.Connect(), "acme", "alice")
+	require.NoError(t, client.Do(patiently(t), registry.DeploymentRegister, registry.Request{Name: "llama"}, nil))
+	var made registry.KeyReply
+	require.NoError(t, client.Do(patiently(t), registry.KeyCreate, registry.Request{Name: "demo-key", Deployments: &[]string{"llama"}}, &made))
+	v, _ := startVerifier(t, server, "fra-1")
+	ask := verifier.Request{Project: "acme", Deployment: "llama", Key: []byte(made.Secret), MinSeq: made.Seq}
+	check := func(times int) {
+		for range times {
+			require.True(t, v.Check(t.Context(), ask).Allowed())
+		}
+	}
+	check(20)
+	server.Stop() // whatever is on its way
+	check(30)
+	server.Start()
+	check(50)
+	usedKey(t, client, 100)
+}
+
 // Whatever somebody with a verifier's credentials puts into the stream, the counts of others go on.
 func TestHostileUsageIsPassedOver(t *testing.T) {
 	server := startServer(t)
 	h := startHub(t, server, "hub")
 	<-h.opened
-	h.takeUsage(t)
+	stop := h.takeUsage(t)
 	nc := server.Connect()
 	client := natsapi.NewClient(nc, "acme", "alice")
 	var made registry.KeyReply
@@ -120,8 +147,11 @@ func TestHostileUsageIsPassedOver(t *testing.T) {
 	put("fra-1", good)
 	usedKey(t, client, 14)
 
-	// A stream that was made anew, as after a loss, is read from its beginning.
+	// A stream that was made anew, as after a loss, is read from its beginning. A server that is asked for a stream while it
+	// deletes it may make one that never answers, so nobody asks meanwhile.
+	stop()
 	require.NoError(t, js.DeleteStream(t.Context(), usage.StreamName))
+	h.takeUsage(t)
 	good.Number = 5
 	put("fra-1", good)
 	usedKey(t, client, 21)
