@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,6 +86,9 @@ func (l *natsLog) Errorf(format string, v ...any) {
 	l.last = text
 	l.mu.Unlock()
 	l.log.Warn("nats: " + text)
+	if strings.Contains(text, "ritical write error") {
+		l.log.Error("the NATS server cannot write to its disk any more, and does not try again by itself: make room and start it again; nothing that was acknowledged is lost")
+	}
 }
 
 // Fatalf does not end the process, as the server's own logger would: whoever started it sees that it is not ready.
