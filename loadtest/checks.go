@@ -72,10 +72,10 @@ func (b *bench) measureWay(ctx context.Context, result *report.Scenario, w way, 
 	if full.Failed > 0 {
 		return fmt.Errorf("%s: %d of %d checks failed: %v", w.name, full.Failed, full.Done+full.Failed, full.Failures)
 	}
-	result.Figures = append(result.Figures, report.Figure{Name: w.name, Value: full.PerSecond, Unit: "checks/s"})
+	result.Figures = append(result.Figures, report.Figure{Name: w.name, Value: full.PerSecond, Unit: checksPerSecond})
 	if len(w.servers) > 0 {
 		micros := float64((after - before).Microseconds()) / float64(full.Done)
-		result.Figures = append(result.Figures, report.Figure{Name: w.name + onCores, Value: report.Significant(micros), Unit: "µs a check"})
+		result.Figures = append(result.Figures, report.Figure{Name: w.name, Value: report.Significant(micros), Unit: microsOfCores})
 	}
 	paced, err := b.load(ctx, fmt.Sprintf("%s, %.0f a second", w.name, b.rate), openloop.Load{Rate: b.rate, For: b.length, Workers: b.workers}, open)
 	paced.Name = w.name
@@ -83,8 +83,11 @@ func (b *bench) measureWay(ctx context.Context, result *report.Scenario, w way, 
 	return err
 }
 
-// onCores marks the figure of what a check costs.
-const onCores = ", of the servers' cores"
+// The units of how many checks a way answers, and of what one costs all servers that have work with it.
+const (
+	checksPerSecond = "checks/s"
+	microsOfCores   = "µs of the servers' cores a check"
+)
 
 // embedVerifier asks a verifier in this process, as a program does that checks keys itself.
 func (s *stand) embedVerifier(ctx context.Context) (open opener, stop func(), err error) {
@@ -154,7 +157,7 @@ func (b *bench) scanned(ctx context.Context, result *report.Scenario, name strin
 	}
 	result.Series = append(result.Series, beside)
 	result.Figures = append(result.Figures, report.Figure{
-		Name: name + ", tried by the scanner", Value: report.Significant(float64(tried.outcome.Done) / tried.outcome.Took.Seconds()), Unit: "keys/s",
+		Name: name, Value: report.Significant(float64(tried.outcome.Done) / tried.outcome.Took.Seconds()), Unit: "keys/s tried by the scanner",
 	})
 	return nil
 }

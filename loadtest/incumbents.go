@@ -59,19 +59,21 @@ var incumbents = scenario{"incumbents", "What people use today, for the same key
 		return nil
 	}}
 
-// ratios set the others beside Keyfleet: how many times as many checks it answers, and what share of the cores it needs for one.
+// ratios set the others beside Keyfleet: how many times as many checks it answers, and how many times as much of the cores they need
+// for one.
 func ratios(figures []report.Figure) (made []report.Figure) {
-	value := map[string]float64{}
+	value := map[report.Figure]float64{}
 	for _, f := range figures {
-		value[f.Name] = f.Value
+		value[report.Figure{Name: f.Name, Unit: f.Unit}] = f.Value
 	}
+	of := func(name, unit string) float64 { return value[report.Figure{Name: name, Unit: unit}] }
 	for _, other := range []string{"Redis, Unix socket", "Redis, TCP", "NATS KV"} {
-		if value[other] == 0 || value["Keyfleet"+onCores] == 0 {
+		if of(other, checksPerSecond) == 0 || of("Keyfleet", microsOfCores) == 0 {
 			continue // too short to tell
 		}
 		made = append(made,
-			report.Figure{Name: "checks of Keyfleet, beside " + other, Value: report.Significant(value["Keyfleet"] / value[other]), Unit: "times as many"},
-			report.Figure{Name: "cores for a check by " + other, Value: report.Significant(value[other+onCores] / value["Keyfleet"+onCores]), Unit: "times as much"})
+			report.Figure{Name: other, Value: report.Significant(of("Keyfleet", checksPerSecond) / of(other, checksPerSecond)), Unit: "times as many checks by Keyfleet"},
+			report.Figure{Name: other, Value: report.Significant(of(other, microsOfCores) / of("Keyfleet", microsOfCores)), Unit: "times the cores of Keyfleet"})
 	}
 	return made
 }

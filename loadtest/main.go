@@ -45,14 +45,14 @@ func runCommand(stderr io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [SCENARIO…]",
 		Short: "Measure scenarios, all of the committed set by default",
-		Long:  "Measures scenarios and writes what came out to a directory, as run.json, index.html and numbers.svg.\n\n" + scenarioHelp(),
+		Long:  "Measures scenarios and writes what came out to a directory, as run.json, index.html, README.md and numbers.svg.\n\n" + scenarioHelp(),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.keyfleet, "keyfleet", "bin/keyfleet", "the binary to start servers from")
 	f.IntVar(&o.keys, "keys", 100_000, "keys in the log")
 	f.Float64Var(&o.zipf, "zipf", 1.1, "exponent of the keys' popularity, above 1; 0 for all the same")
 	f.Float64Var(&o.rate, "rate", 2000, "checks that fall due in a second, where latency is measured")
-	f.DurationVar(&o.length, "for", 4*time.Second, "how long each load goes on")
+	f.DurationVar(&o.length, "for", 3*time.Second, "how long each load goes on")
 	f.IntVar(&o.workers, "workers", 64, "connections of each load")
 	f.IntVar(&o.verifiers, "verifiers", 20, "how many of them a revocation has to reach")
 	f.IntVar(&o.million, "memory-keys", 1_000_000, "keys to fill servers with, to see what memory they take")

@@ -32,10 +32,11 @@ func writeResults(dir string, r *report.Run) error {
 	if err != nil {
 		return err
 	}
-	var page bytes.Buffer
-	if err := report.Write(&page, r, nil); err != nil {
+	var page, tables bytes.Buffer
+	if err := errors.Join(report.Write(&page, r, nil), report.WriteMarkdown(&tables, r)); err != nil {
 		return err
 	}
 	write := func(name string, content []byte) error { return os.WriteFile(filepath.Join(dir, name), content, 0o600) }
-	return errors.Join(write("run.json", append(text, '\n')), write("index.html", page.Bytes()), write("numbers.svg", report.Numbers(r)))
+	return errors.Join(write("run.json", append(text, '\n')), write("index.html", page.Bytes()),
+		write("README.md", tables.Bytes()), write("numbers.svg", report.Numbers(r)))
 }

@@ -48,17 +48,21 @@ const style = `<style>
 .chart{font:11px system-ui,sans-serif}.chart text{fill:#444}.chart .title{font-size:13px;font-weight:600;fill:#111}
 .chart .grid{stroke:#8884;stroke-width:.7}.chart path,.chart .key{fill:none;stroke-width:1.8}.chart .dashed{stroke-dasharray:5 4}
 .chart .c0{stroke:#0072b2}.chart .c1{stroke:#d55e00}.chart .c2{stroke:#009e73}.chart .c3{stroke:#cc79a7}.chart .c4{stroke:#b58900}.chart .c5{stroke:#56b4e9}
-.chart .paper{fill:#fff}
+.chart .paper{fill:#fff}.chart .bar{fill:#0072b2}
 @media(prefers-color-scheme:dark){.chart text{fill:#bbb}.chart .title{fill:#eee}.chart .paper{fill:#16181d}}
 </style>`
 
-// svg draws the chart at x, in an SVG around it or as one of its own.
-func (c *chart) svg(x int) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg class="chart" xmlns="http://www.w3.org/2000/svg" x="%d" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="%s">`,
-		x, width, height, width, height, escape(c.title))
+// open begins an SVG with a title, at a place in one around it or as one of its own.
+func open(b *strings.Builder, x, y int, title string) {
+	fmt.Fprintf(b, `<svg class="chart" xmlns="http://www.w3.org/2000/svg" x="%d" y="%d" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="%s">`,
+		x, y, width, height, width, height, escape(title))
 	b.WriteString(style)
-	fmt.Fprintf(&b, `<rect class="paper" width="%d" height="%d" rx="6"/><text class="title" x="%d" y="18">%s</text>`, width, height, left, escape(c.title))
+	fmt.Fprintf(b, `<rect class="paper" width="%d" height="%d" rx="6"/><text class="title" x="%d" y="18">%s</text>`, width, height, left, escape(title))
+}
+
+func (c *chart) svg(x, y int) string {
+	var b strings.Builder
+	open(&b, x, y, c.title)
 	c.grid(&b)
 	for _, l := range c.lines {
 		c.draw(&b, l)

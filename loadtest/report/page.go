@@ -63,7 +63,12 @@ func orNaN(v float64) float64 {
 }
 
 // Columns are the heads of the table of series.
-func (shown) Columns() (names []string) {
+func (shown) Columns() []string { return columnNames() }
+
+// Origin says when and where it was measured.
+func (s shown) Origin() string { return s.origin() }
+
+func columnNames() (names []string) {
 	for _, c := range columns {
 		names = append(names, c.Name)
 	}
@@ -103,7 +108,7 @@ func newSection(s *Scenario, before *Run) section {
 
 func figureRow(f Figure, before []Figure) row {
 	was := math.NaN()
-	if i := slices.IndexFunc(before, func(b Figure) bool { return b.Name == f.Name }); i >= 0 {
+	if i := slices.IndexFunc(before, func(b Figure) bool { return b.Name == f.Name && b.Unit == f.Unit }); i >= 0 {
 		was = before[i].Value
 	}
 	return row{f.Name, []cell{newCell(was, f.Value, func(v float64) string { return number(Significant(v)) + " " + f.Unit })}}

@@ -13,9 +13,12 @@ type side struct {
 
 // charts draws what the sides have measured.
 func charts(sides []side) (drawn []template.HTML) {
+	for _, c := range barCharts(sides[0].Figures) {
+		drawn = append(drawn, template.HTML(c.svg(0, 0))) // every text in it is escaped
+	}
 	for _, draw := range []func([]side) *chart{latencies, shares, throughput, slowest} {
 		if c := draw(sides); c != nil {
-			drawn = append(drawn, template.HTML(c.svg(0))) // every text in it is escaped
+			drawn = append(drawn, template.HTML(c.svg(0, 0)))
 		}
 	}
 	return drawn

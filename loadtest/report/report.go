@@ -43,7 +43,7 @@ type Scenario struct {
 	Series  []Series `json:"series,omitempty"`
 }
 
-// Figure is a single number.
+// Figure is a single number. Name and unit together say of what.
 type Figure struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
@@ -131,7 +131,7 @@ func quantiles(h *hdrhistogram.Histogram) (qs []Quantile) {
 
 func micros(nanos int64) float64 { return Significant(float64(nanos) / 1000) }
 
-// Significant keeps three digits: there are no more in a measurement.
+// Significant keeps three digits, and all before the point: there are no more in a measurement.
 func Significant(v float64) float64 {
 	if v == 0 {
 		return 0

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"flag"
 	"math"
@@ -46,6 +47,7 @@ func sample(t *testing.T, slower time.Duration) (r *Run) {
 			Scenarios: []Scenario{
 				{Name: "checks", About: "Keys & <doors>.", Series: []Series{Of("HTTP", 0, o)}, Figures: []Figure{{"capacity", 12345, "checks/s"}}},
 				{Name: "revocation", About: "Deletes.", CDF: true, Series: []Series{OfWaits("confirmed", waits)}},
+				{Name: "incumbents", About: "Ours and theirs.", Figures: []Figure{{"ours", 60, "checks/s"}, {"theirs", 30, "checks/s"}, {"his & hers", 0, "checks/s"}}},
 				{Name: "memory", About: "Nothing but numbers.", Figures: []Figure{{"verifier", 154.6, "MiB per million keys"}}},
 			},
 		}
@@ -124,11 +126,31 @@ func TestPageInABrowser(t *testing.T) {
 			return b.left < a.left || b.right > a.right || b.bottom > a.bottom }).map(t => t.textContent))`, &outside),
 		chromedp.FullScreenshot(&picture, 100)))
 	require.NoError(t, os.WriteFile(filepath.Join(t.ArtifactDir(), "page.png"), picture, 0o600))
-	require.Equal(t, 5, charts, "three of checks, two of revocation, none of memory")
+	require.Equal(t, 6, charts, "three of checks, two of revocation, one of incumbents, none of memory")
 	require.Zero(t, empty, "lines without length")
 	require.Zero(t, fetched)
 	require.Empty(t, outside, "texts that stick out of their charts")
 	require.Empty(t, strings.Join(complaints, "\n"))
+}
+
+// The picture that pages elsewhere show stands alone, and is well-formed with any of its parts missing.
+func TestNumbers(t *testing.T) {
+	for name, r := range map[string]*Run{"all": sample(t, 0), "nothing": {}} {
+		picture := Numbers(r)
+		require.NoError(t, xml.Unmarshal(picture, new(struct{})), name)
+		require.Equal(t, len(r.Scenarios) > 0, bytes.Contains(picture, []byte("his &amp; hers")), name)
+		require.Equal(t, len(r.Scenarios) > 0, bytes.Contains(picture, []byte("confirmed")), name)
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	var text bytes.Buffer
+	require.NoError(t, WriteMarkdown(&text, sample(t, 0)))
+	require.Contains(t, text.String(), "2 cores of Abacus")
+	require.Contains(t, text.String(), "\n| figure | |\n|---|---|\n| capacity | 12,345 checks/s |\n")
+	require.Contains(t, text.String(), "\n| confirmed | – | – | 0 | 2 ms | – | – | – | 31 ms | – | – |\n")
+	require.Contains(t, text.String(), "\nFailed: HTTP: no answer from")
+	require.NotContains(t, text.String(), "NaN")
 }
 
 func openBrowser(t *testing.T) context.Context {
