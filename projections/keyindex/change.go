@@ -14,7 +14,9 @@ import (
 // change is what entries do to the index, worked out in memory, where later events see earlier ones, and
 // then written in one batch: each record once, however many events touched it.
 type change struct {
-	stored  *pebble.Iterator // of what the index has
+	db      *store.DB
+	stored  *pebble.Iterator // of what the index has; nil until something is looked for
+	front   *filler          // knows most of what it does not have; nil if there is none
 	from    *view
 	next    view
 	charter projections.Charter
@@ -35,28 +37,37 @@ type place struct {
 	owner  events.KeyID     // of the digest after the events so far; zero for nobody
 }
 
-func newChange(db *store.DB, from *view) (*change, error) {
-	// An iterator asks the filters of the lowest level too, which Get does not: what is not there, and new keys ask
-	// for nothing else, seldom costs the reading of a block.
-	stored, err := db.NewIter(&pebble.IterOptions{UseL6Filters: true})
-	if err != nil {
-		return nil, err
-	}
+func newChange(db *store.DB, from *view, front *filler) *change {
 	return &change{
-		stored: stored, from: from, next: *from, charter: *from.charter,
+		db: db, front: front, from: from, next: *from, charter: *from.charter,
 		keys:    map[events.KeyID]*keyChange{},
 		places:  map[events.Digest]*place{},
 		touched: map[events.DeploymentID]bool{},
-	}, nil
+	}
 }
 
 // at gives a copy of what stands under key; nil for nothing.
 func (c *change) at(key []byte) ([]byte, error) {
+	if c.stored == nil {
+		// An iterator asks the filters of the lowest level too, which Get does not: what is not there seldom costs the
+		// reading of a block.
+		var err error
+		if c.stored, err = c.db.NewIter(&pebble.IterOptions{UseL6Filters: true}); err != nil {
+			return nil, err
+		}
+	}
 	if !c.stored.SeekPrefixGE(key) || !bytes.Equal(c.stored.Key(), key) {
 		return nil, c.stored.Error()
 	}
 	value, err := c.stored.ValueAndErr()
 	return bytes.Clone(value), err
+}
+
+func (c *change) close() error {
+	if c.stored == nil {
+		return nil
+	}
+	return c.stored.Close()
 }
 
 func (c *change) fold(entry events.Entry) error {
@@ -120,6 +131,10 @@ func (c *change) key(id events.KeyID) (*keyChange, error) {
 		return k, nil
 	}
 	k := &keyChange{}
+	if c.front.lacksKey(id) {
+		c.keys[id] = k
+		return k, nil
+	}
 	value, err := c.at(idKey(id))
 	if err == nil && value != nil {
 		r := reader{rest: value}
@@ -190,6 +205,10 @@ func (c *change) place(d events.Digest) (*place, error) {
 		return p, nil
 	}
 	p := &place{}
+	if c.front.lacks(d) {
+		c.places[d] = p
+		return p, nil
+	}
 	value, err := c.at(digestKey(d))
 	if err != nil {
 		return nil, err

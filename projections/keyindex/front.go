@@ -11,6 +11,7 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/keyindex/front"
+	"github.com/keyfleet/keyfleet/projections/seen"
 	"github.com/keyfleet/keyfleet/projections/store"
 )
 
@@ -28,6 +29,7 @@ type filler struct {
 	numbers  map[string]uint32
 	next     events.Digest // the first that was not read yet
 	done     bool
+	ids      *seen.Filter // of the keys that were read or changed
 }
 
 const (
@@ -46,7 +48,7 @@ func (idx *Index) startFront() {
 	if err != nil {
 		return // the store answers
 	}
-	idx.fill = &filler{table: table, numbers: map[string]uint32{}}
+	idx.fill = &filler{table: table, numbers: map[string]uint32{}, ids: seen.New(0)}
 	ctx := idx.open
 	idx.filling.Go(func() {
 		for ctx.Err() == nil && idx.fillOn(ctx) {
@@ -90,6 +92,7 @@ func (f *filler) read(db *store.DB, d *Deployments) (err error) {
 		digest := events.Digest(it.Key()[1:])
 		k, _, err := decodeEntryAt(digest, it.Value())
 		if err == nil {
+			f.ids.Add(k.ID[:])
 			err = f.show(digest, &k, d)
 		}
 		if err != nil {
@@ -103,6 +106,17 @@ func (f *filler) read(db *store.DB, d *Deployments) (err error) {
 	f.done = !valid
 	return it.Error()
 }
+
+// lacks reports whether surely nothing is stored under the digest: what most changes ask for, and the store finds slowly.
+func (f *filler) lacks(digest events.Digest) bool {
+	if f == nil || !f.done && bytes.Compare(digest[:], f.next[:]) >= 0 {
+		return false
+	}
+	return f.table.Look(&digest, &front.Entry{}) == front.Absent
+}
+
+// lacksKey reports whether surely no key of the id is stored.
+func (f *filler) lacksKey(id events.KeyID) bool { return f != nil && f.done && !f.ids.MayHave(id[:]) }
 
 // show puts what the digest leads to into the table. An alias is the zero Key.
 func (f *filler) show(digest events.Digest, k *projections.Key, d *Deployments) error {
@@ -146,6 +160,9 @@ func (idx *Index) showInFront(c *change) {
 		return
 	}
 	projects := len(f.projects)
+	for id := range c.keys {
+		f.ids.Add(id[:])
+	}
 	for digest, p := range c.places {
 		if !f.done && bytes.Compare(digest[:], f.next[:]) >= 0 {
 			continue // to be read yet

@@ -139,11 +139,8 @@ func (idx *Index) Apply(entries []events.Entry) (err error) {
 	}
 	idx.apply.Lock()
 	defer idx.apply.Unlock()
-	c, err := newChange(idx.db, idx.view.Load())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.stored.Close()) }()
+	c := newChange(idx.db, idx.view.Load(), idx.fill)
+	defer func() { err = errors.Join(err, c.close()) }()
 	for _, entry := range entries {
 		if err := c.fold(entry); err != nil {
 			return idx.noteDamage(err)
