@@ -82,7 +82,7 @@ func embed(ctx context.Context, dir, address string, logKey events.PublicKey) (*
 	ready := make(chan struct{})
 	var once sync.Once
 	v, err := verifier.Open(dir, verifier.Options{
-		Source: log, Uplink: hub, Name: "my-gateway", LogKeys: []events.PublicKey{logKey},
+		Source: log, Uplink: hub, Reports: hub, Name: "my-gateway", LogKeys: []events.PublicKey{logKey},
 		Listen: func(e verifier.Event) {
 			if _, ok := e.(verifier.CaughtUp); ok {
 				once.Do(func() { close(ready) }) // it says so after each outage
