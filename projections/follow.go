@@ -39,7 +39,7 @@ const (
 )
 
 // Follow folds the log into idx until ctx ends or the log turns out to be another than before
-// (events.ErrFork, events.ErrIncarnation): then no more of it may be read. Whatever else goes wrong, a gap,
+// (events.ErrFork, events.ErrIncarnation), or one that idx has no key to (events.ErrSealed): then no more of it may be read. Whatever else goes wrong, a gap,
 // an unknown event, a full disk, a lost connection, it reports as a stall and tries again from idx's position.
 func Follow(ctx context.Context, src Source, idx Index, on FollowObserver) error {
 	pause := firstPause
@@ -56,7 +56,7 @@ func Follow(ctx context.Context, src Source, idx Index, on FollowObserver) error
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, events.ErrFork), errors.Is(err, events.ErrIncarnation):
+		case errors.Is(err, events.ErrFork), errors.Is(err, events.ErrIncarnation), errors.Is(err, events.ErrSealed):
 			return err
 		}
 		on.Stalled(err)

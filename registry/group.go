@@ -48,6 +48,10 @@ func (s *Service) beginGroup(term uint64, behind *group) *group {
 }
 
 func (g *group) say(es ...events.Event) error {
+	es, err := g.seal(es)
+	if err != nil {
+		return err
+	}
 	if err := g.commit.Add(es...); err != nil {
 		return err
 	}

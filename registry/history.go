@@ -36,7 +36,7 @@ func (s *Service) keyHistory(ctx context.Context, r *catalog.Reader, c *Command)
 				return false, err
 			}
 		}
-		entry, err := tell(read, at.Seq)
+		entry, err := s.tell(read, at.Seq)
 		if p.seen == 1 {
 			newest = entry
 		}
@@ -55,10 +55,10 @@ func (s *Service) keyHistory(ctx context.Context, r *catalog.Reader, c *Command)
 	return list, nil
 }
 
-func tell(e events.Entry, seq events.Seq) (history.Entry, error) {
+func (s *Service) tell(e events.Entry, seq events.Seq) (history.Entry, error) {
 	i := int(seq - e.Commit.First)
 	if seq < e.Commit.First || i >= len(e.Commit.Events()) {
 		return history.Entry{}, errors.New("the log and the catalog disagree about where an event stands")
 	}
-	return history.Describe(&e.Commit.Events()[i], seq, e.Commit.Time, nil)
+	return history.Describe(&e.Commit.Events()[i], seq, e.Commit.Time, s.catalog.Ring())
 }

@@ -7,13 +7,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyfleet/keyfleet/projections/catalog"
 	"github.com/keyfleet/keyfleet/registry"
 )
 
 // While storage is nearly full nothing is created, and all that takes something away goes on.
 func TestNothingIsCreatedWhileStorageIsFull(t *testing.T) {
 	var full atomic.Bool
-	h := startHub(t, newWorld(), t.TempDir(), func(o *registry.Options) {
+	h := startHub(t, newWorld(), t.TempDir(), func(o *registry.Options, _ *catalog.Options) {
 		o.Full = func() string {
 			if full.Load() {
 				return "the disk is 91% full"

@@ -234,6 +234,9 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func explain(err error) error {
+	if errors.Is(err, events.ErrSealed) {
+		return errSealed
+	}
 	if errors.Is(err, events.ErrUnknownSchema) || errors.Is(err, errSigningKey) {
 		return err
 	}
@@ -241,9 +244,12 @@ func explain(err error) error {
 		"and what it lost is known to be lost, remove the registry's directory: %w", err)
 }
 
+var errSealed = errors.New("the log has names and descriptions that are sealed by a key that is not at hand: give the file with " +
+	"--sealing-key, and leave no older key out of it")
+
 func final(err error) bool {
 	return errors.Is(err, events.ErrFork) || errors.Is(err, events.ErrIncarnation) || errors.Is(err, events.ErrUnknownSchema) ||
-		errors.Is(err, errSigningKey)
+		errors.Is(err, errSigningKey) || errors.Is(err, events.ErrSealed)
 }
 
 // standBy folds the log in until this registry is elected.

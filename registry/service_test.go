@@ -99,9 +99,14 @@ func newWorld() world {
 }
 
 // openHub makes a registry that does not run yet.
-func openHub(t *testing.T, w world, dir string, change ...func(*registry.Options)) *hub {
+func openHub(t *testing.T, w world, dir string, change ...func(*registry.Options, *catalog.Options)) *hub {
 	t.Helper()
-	cat, err := catalog.Open(dir, catalog.Options{})
+	opts := registry.Options{Name: "hub", Clock: creeping{w}, SigningKey: eventlogtest.SigningKey}
+	var catalogOpts catalog.Options
+	for _, f := range change {
+		f(&opts, &catalogOpts)
+	}
+	cat, err := catalog.Open(dir, catalogOpts)
 	require.NoError(t, err)
 	heads, err := registry.OpenHeadFile(filepath.Join(dir, "signed-head"))
 	require.NoError(t, err)
@@ -116,19 +121,14 @@ func openHub(t *testing.T, w world, dir string, change ...func(*registry.Options
 			})
 		},
 	}
-	h.opts = registry.Options{
-		Name: "hub", Clock: creeping{w}, Observe: func(e registry.Event) { h.heard <- e },
-		SigningKey: eventlogtest.SigningKey, Heads: heads,
-	}
-	for _, f := range change {
-		f(&h.opts)
-	}
+	h.opts = opts
+	h.opts.Observe, h.opts.Heads = func(e registry.Event) { h.heard <- e }, heads
 	h.Service = registry.NewService(h.hooks, cat, h.office, h.opts)
 	t.Cleanup(func() { h.stop() })
 	return h
 }
 
-func startHub(t *testing.T, w world, dir string, change ...func(*registry.Options)) *hub {
+func startHub(t *testing.T, w world, dir string, change ...func(*registry.Options, *catalog.Options)) *hub {
 	t.Helper()
 	h := openHub(t, w, dir, change...)
 	ctx, cancel := context.WithCancel(t.Context())

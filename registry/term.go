@@ -87,7 +87,7 @@ func (s *Service) appendTerm(ctx context.Context, revision uint64) (uint64, erro
 	g := s.beginGroup(term, nil)
 	err := g.say(events.Event{
 		Fact:  &events.TermOpened{Term: term, Registry: s.opts.Name},
-		Admin: events.Admin{Actor: "_registry"}.Plain(),
+		Admin: events.Admin{Actor: registryActor}.Plain(),
 	})
 	if err == nil {
 		err = g.makeDurable(ctx)

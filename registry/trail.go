@@ -29,7 +29,7 @@ func (s *Service) Trail(ctx context.Context, project string, before uint64, enou
 			if all[i].Project != project {
 				continue
 			}
-			entry, err := tell(read, read.Commit.First+events.Seq(i))
+			entry, err := s.tell(read, read.Commit.First+events.Seq(i))
 			if err != nil {
 				return nil, 0, err
 			}

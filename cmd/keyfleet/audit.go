@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/eventlog"
+	"github.com/keyfleet/keyfleet/events/sealing"
 	"github.com/keyfleet/keyfleet/projections/history"
 )
 
@@ -52,6 +53,9 @@ event is a line of its own; --format csv is for spreadsheets. --archive reads an
 		if err != nil {
 			return err
 		}
+		if reader.ring, err = readSealingKeys(offline.sealing); err != nil {
+			return err
+		}
 		if offline.file != "" {
 			return reader.done(offline.until(cmd.Context(), moment{math.MaxUint64, events.Never}, reader.commit))
 		}
@@ -83,8 +87,10 @@ type auditReader struct {
 	end    events.Seq // where reading stops, unless it follows
 	follow bool
 	names  names
-	header bool        // was written
-	csv    *csv.Writer // nil for other formats
+	ring   *sealing.Ring // nil without a sealing key
+	sealed int           // events that were read without their names and actors
+	header bool          // was written
+	csv    *csv.Writer   // nil for other formats
 }
 
 // How events are shown.
@@ -108,8 +114,11 @@ func (a *app) auditReader(filter *auditFilter, format string) (*auditReader, err
 	return r, nil
 }
 
-// done writes what is still held back.
+// done writes what is still held back, and says if something could not be read.
 func (r *auditReader) done(err error) error {
+	if r.sealed > 0 {
+		r.say("%d events say who did it, and names, only under seal: --sealing-key opens them", r.sealed)
+	}
 	if r.csv != nil {
 		r.csv.Flush()
 		err = errors.Join(err, r.csv.Error())
@@ -140,11 +149,14 @@ func (r *auditReader) read(ctx context.Context, log *eventlog.Log) error {
 func (r *auditReader) commit(c *events.Commit) error {
 	list := c.Events()
 	for i := range list {
-		entry, err := history.Describe(&list[i], c.First+events.Seq(i), c.Time, nil)
+		entry, err := history.Describe(&list[i], c.First+events.Seq(i), c.Time, r.ring)
 		if err != nil {
 			return fmt.Errorf("event %d: %w", c.First+events.Seq(i), err)
 		}
 		r.names.learn(&entry)
+		if entry.Sealed {
+			r.sealed++
+		}
 		if r.filter.over(&entry) {
 			return errAuditDone
 		}

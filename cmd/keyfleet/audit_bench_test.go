@@ -60,7 +60,7 @@ func benchmarkAudit(b *testing.B, n, perCommit int) {
 		{"plain", func() error { return log.Scan(b.Context(), func([]byte) error { return nil }) }},
 		{"verify", func() error { return replay(func(events.Entry) error { return nil }) }},
 		{"state", func() error {
-			s := history.NewState()
+			s := history.NewState(nil)
 			return replay(func(e events.Entry) error { return s.Fold(e.Commit, e.Commit.Last()) })
 		}},
 	} {

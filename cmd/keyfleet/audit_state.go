@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,11 +50,13 @@ func (m moment) clock(s *history.State) events.Instant {
 // auditReplay reads a verified copy up to a point.
 type auditReplay struct {
 	*app
-	file string
+	file    string
+	sealing string
 }
 
 func (r *auditReplay) addTo(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.file, "archive", "", "archive to read, instead of the stream")
+	cmd.Flags().StringVar(&r.sealing, "sealing-key", "", "file with the registry's sealing keys; without it, what is sealed is left out")
 	onlyOnCommandLine(cmd, "archive")
 }
 
@@ -104,11 +107,18 @@ expired. It holds all keys of then in memory, some hundred bytes each.`,
 		if err != nil {
 			return err
 		}
-		s := history.NewState()
+		ring, err := readSealingKeys(r.sealing)
+		if err != nil {
+			return err
+		}
+		s := history.NewState(ring)
 		if err := r.until(cmd.Context(), m, func(c *events.Commit) error { return s.Fold(c, m.seq) }); err != nil {
 			return err
 		}
 		view := viewState(s, m.clock(s), project)
+		if slices.ContainsFunc(view.Keys, func(k keyThen) bool { return k.Name == "" }) {
+			a.say("some keys' names are sealed: --sealing-key opens them")
+		}
 		return a.show(view, view.write)
 	}
 	return cmd
@@ -188,7 +198,11 @@ func (a *app) auditDiff() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		before, after := history.NewState(), history.NewState()
+		ring, err := readSealingKeys(r.sealing)
+		if err != nil {
+			return err
+		}
+		before, after := history.NewState(ring), history.NewState(ring)
 		if err := r.until(cmd.Context(), from, func(c *events.Commit) error { return before.Fold(c, from.seq) }); err != nil {
 			return err
 		}
@@ -256,12 +270,16 @@ applied then: its answer's Keyfleet-Seq. Presented is the secret that the key ha
 }
 
 func (r *auditReplay) explain(ctx context.Context, q history.Question, m moment, applied events.Seq) (history.Explanation, error) {
-	x, then := history.NewExplainer(q), events.Instant(0)
+	ring, err := readSealingKeys(r.sealing)
+	if err != nil {
+		return history.Explanation{}, err
+	}
+	x, then := history.NewExplainer(q, ring), events.Instant(0)
 	read := m
 	if applied > 0 {
 		read.seq = min(m.seq, applied)
 	}
-	err := r.until(ctx, read, func(c *events.Commit) error {
+	err = r.until(ctx, read, func(c *events.Commit) error {
 		then = c.Time
 		return x.Search(c, read.seq)
 	})

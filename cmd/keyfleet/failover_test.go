@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -30,8 +31,8 @@ type fleetOfProcesses struct {
 	registry, standby *serverProcess
 }
 
-func startFleetOfProcesses(t *testing.T) *fleetOfProcesses {
-	server := eventlogtest.StartServer(t)
+func startFleetOfProcesses(t *testing.T, change ...func(*server.Options)) *fleetOfProcesses {
+	server := eventlogtest.StartServer(t, change...)
 	f := &fleetOfProcesses{T: t, nats: server, dir: t.TempDir(), url: server.ClientURL()}
 	f.system = strings.Replace(f.url, "nats://", "nats://operator:operator@", 1)
 	var err error
@@ -48,9 +49,9 @@ func startFleetOfProcesses(t *testing.T) *fleetOfProcesses {
 	return f
 }
 
-func (f *fleetOfProcesses) startRegistry(name string) *serverProcess {
-	return startServer(f.T, "registry", "--signing-key", filepath.Join(f.dir, "signing.pem"), "--nats", f.url, "--system-nats", f.system,
-		"--name", name, "--data", filepath.Join(f.dir, name), "--admin", "127.0.0.1:0", "--http", "127.0.0.1:0")
+func (f *fleetOfProcesses) startRegistry(name string, args ...string) *serverProcess {
+	return startServer(f.T, append([]string{"registry", "--signing-key", filepath.Join(f.dir, "signing.pem"), "--nats", f.url, "--system-nats", f.system,
+		"--name", name, "--data", filepath.Join(f.dir, name), "--admin", "127.0.0.1:0", "--http", "127.0.0.1:0"}, args...)...)
 }
 
 func (f *fleetOfProcesses) startVerifier(name string) *serverProcess {

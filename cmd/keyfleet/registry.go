@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keyfleet/keyfleet/events/eventlog"
+	"github.com/keyfleet/keyfleet/events/sealing"
 	"github.com/keyfleet/keyfleet/projections/catalog"
 	"github.com/keyfleet/keyfleet/registry"
 	"github.com/keyfleet/keyfleet/registry/natsapi"
@@ -27,13 +28,17 @@ import (
 func (a *app) registryCommand() *cobra.Command {
 	var server serverFlags
 	var system systemFlags
-	var signing, rest string
+	var signing, sealed, rest string
 	cmd := &cobra.Command{
 		Use:   "registry --signing-key FILE",
 		Short: "Run a registry: it decides commands, or stands by for the one that does",
 		Long: `Runs a registry on the log that keyfleet init has opened. Of all registries on a log one is active at a time; the
 others take over from it. It refuses to start on NATS servers that do not sync every write to disk, and asks them with
 the credentials of the system account.
+
+With --sealing-key, what only admins need is encrypted in the log: names, descriptions, hints, and who did it. A copy of the
+log, as PoPs have one, shows nothing of it. Every registry of the log needs that file, now and for as long as the log lives;
+openssl rand -hex 32 makes a key.
 
 It grants verifiers their leases, signed with the log's key, and tells of every change how many of them have it. It refuses
 to lead when the log has lost anything that it, or a verifier, has seen signed.
@@ -45,6 +50,7 @@ first-admin-key in its directory: take it from there, and remove the file.`,
 	server.addTo(cmd, "./keyfleet-registry")
 	cmd.Flags().StringVar(&rest, "http", "127.0.0.1:8080", "where REST and the console are; put something that speaks TLS before it")
 	cmd.Flags().StringVar(&signing, "signing-key", "", "file with the private half of the log's key, as keyfleet init wrote it (required)")
+	cmd.Flags().StringVar(&sealed, "sealing-key", "", "file with the keys that seal names, descriptions and actors from PoPs, one of 64 hexadecimal digits a line, the newest first")
 	cmd.Flags().StringVar(&system.creds, "system-creds", "", "NATS credentials file of the system account, to ask the servers whether they sync always")
 	cmd.Flags().StringVar(&system.nats, "system-nats", "", "NATS URL for the system account, if it is not --nats")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -55,14 +61,18 @@ first-admin-key in its directory: take it from there, and remove the file.`,
 		if err != nil {
 			return err
 		}
+		ring, err := readSealingKeys(sealed)
+		if err != nil {
+			return err
+		}
 		return untilSignal(cmd.Context(), newLog(a.err, server.level), func(ctx context.Context, stop *stopping) error {
-			return serveRegistry(ctx, stop, &server, &system, rest, key)
+			return serveRegistry(ctx, stop, &server, &system, rest, registryKeys{key, ring})
 		})
 	}
 	return cmd
 }
 
-func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, system *systemFlags, rest string, key ed25519.PrivateKey) error {
+func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, system *systemFlags, rest string, keys registryKeys) error {
 	release, err := claimDirectory(server.data)
 	if err != nil {
 		return err
@@ -99,7 +109,7 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 	}
 	failed := make(chan error, 4)
 	metrics := newMetrics()
-	r := registryParts{nc: nc, name: name, data: server.data, signingKey: key, replicas: replicas, system: asSystem, metrics: metrics,
+	r := registryParts{nc: nc, name: name, data: server.data, registryKeys: keys, replicas: replicas, system: asSystem, metrics: metrics,
 		fail: func(err error) { failed <- err }}
 	if asSystem != nil {
 		r.syncAlways = eventlog.AskServers(asSystem)
@@ -150,11 +160,17 @@ func logReplicas(ctx context.Context, nc *nats.Conn) (int, error) {
 	return stream.CachedInfo().Config.Replicas, nil
 }
 
+// registryKeys are what a registry alone has.
+type registryKeys struct {
+	signingKey ed25519.PrivateKey
+	ring       *sealing.Ring // nil where nothing is sealed
+}
+
 // registryParts is what a registry is made of.
 type registryParts struct {
 	nc         *nats.Conn
 	name, data string
-	signingKey ed25519.PrivateKey
+	registryKeys
 	replicas   int
 	syncAlways func(context.Context, []string) error // of the servers; nil where nobody can say
 	system     *nats.Conn                            // of the system account; nil where there is none
@@ -173,13 +189,13 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 		return err
 	}
 	cat, err := catalog.Open(filepath.Join(r.data, "catalog"), catalog.Options{
-		Log: stop.log,
+		Log: stop.log, Ring: r.ring,
 		OnDamage: func(err error) {
 			r.fail(fmt.Errorf("the catalog is damaged, and is made anew at the next start: %w", err))
 		},
 	})
 	if err != nil {
-		return err
+		return explainSealed(err)
 	}
 	stop.then("catalog", cat.Close)
 	if r.watch, err = watchRegistry(stop.log, r.metrics); err != nil {

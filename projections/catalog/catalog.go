@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/sealing"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/proof"
 	"github.com/keyfleet/keyfleet/projections/store"
@@ -23,6 +24,7 @@ type Options struct {
 	CacheBytes int64 // block cache; default 128 MiB
 	FS         vfs.FS
 	Log        *slog.Logger
+	Ring       *sealing.Ring // opens sealed admin parts; default: such are not folded in
 	// OnDamage hears, once, that what is stored proved damaged. The next Open begins anew. It is called where the damage is
 	// met, and must not block.
 	OnDamage func(error)
@@ -43,6 +45,7 @@ func (o *Options) ensureDefaults() {
 // Catalog is safe for concurrent readers beside one writer.
 type Catalog struct {
 	db    *store.DB
+	ring  *sealing.Ring
 	state atomic.Pointer[state]
 	floor *floor
 
@@ -89,8 +92,8 @@ func open(dir string, opts Options) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Catalog{db: db, floor: newFloor(), unseen: newUnseen(), closing: make(chan struct{})}
-	if err := c.load(); err != nil {
+	c := &Catalog{db: db, ring: opts.Ring, floor: newFloor(), unseen: newUnseen(), closing: make(chan struct{})}
+	if err := errors.Join(c.load(), c.learnDataKeys()); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return c, nil
@@ -127,6 +130,9 @@ func (c *Catalog) Head() (events.Position, proof.Root) {
 	s := c.state.Load()
 	return s.position, s.tree.Root()
 }
+
+// Ring has the data keys that were brought so far, of what is not durable yet too.
+func (c *Catalog) Ring() *sealing.Ring { return c.ring }
 
 // Charter is what the log says of itself up to Position. It must not be written to.
 func (c *Catalog) Charter() *projections.Charter { return &c.state.Load().charter }

@@ -30,6 +30,8 @@ const (
 	keyCreatedSpace  = 'T' // project 0 created-at, key id -> nothing
 	keyExpiringSpace = 'U' // project 0 expires-at, key id -> nothing
 	releaseSpace     = 'R' // instance id -> Release
+	dataKeySpace     = 'S' // data key's id -> DataKey
+	sealedUnderSpace = 'W' // project -> id of its newest data key
 	usageSpace       = 'L' // key id -> Usage: not of the log either, as the next two
 	usageRunSpace    = 'Q' // verifier 0 -> runs
 	usagePlaceSpace  = 'J' // -> UsagePlace

@@ -104,13 +104,13 @@ func (t *Txn) fold(e *events.Event, seq events.Seq) error {
 	if err := t.charter.Evolve(e, seq, t.at); err != nil {
 		return err
 	}
-	admin, err := e.Open(nil)
+	admin, err := t.catalog.ring.Open(e)
 	if err != nil {
 		return err
 	}
 	switch f := e.Fact.(type) {
 	case *events.ProjectOpened:
-		err = t.openProject(e.Project, seq)
+		err = t.openProject(e.Project, f, seq)
 	case *events.VerifierLeft:
 		if admin.Reason != nil {
 			r := Release{Member: member, Why: f.Why, Actor: admin.Actor, Reason: *admin.Reason, Seq: seq, At: t.at}
@@ -241,8 +241,16 @@ func (t *Txn) foldDeployment(e *events.Event, seq events.Seq) error {
 	return err
 }
 
-// openProject takes a project's opening in. One that is repeated brings a further data key, and opens nothing.
-func (t *Txn) openProject(name string, seq events.Seq) error {
+// openProject takes a project's opening in. One that is repeated brings a further data key, and opens nothing; nor does that
+// of the events without a project.
+func (t *Txn) openProject(name string, f *events.ProjectOpened, seq events.Seq) error {
+	if f.DataKey != "" {
+		var err error
+		t.set(dataKeyKey(f.DataKey), DataKey{Project: name, ProjectOpened: *f}, &err)
+		if t.set(sealedUnderKey(name), f.DataKey, &err); err != nil || name == "" {
+			return err
+		}
+	}
 	p, err := t.Project(name)
 	if err == nil && p.OpenedSeq == 0 {
 		t.pending.counted[name] = Project{Name: name, OpenedAt: t.at, OpenedSeq: seq}

@@ -6,10 +6,10 @@
 package history
 
 import (
-	"crypto/cipher"
 	"errors"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/sealing"
 )
 
 // Entry is one event in words. Absent is empty or nil.
@@ -40,11 +40,11 @@ type Entry struct {
 	Details     map[string]string `json:"details,omitempty"` // what only this type states
 }
 
-// Describe makes the entry of the event at seq in a commit of the time at. keyOf gives data keys of sealed
-// admin parts; nil where there are none.
-func Describe(e *events.Event, seq events.Seq, at events.Instant, keyOf func(string) cipher.AEAD) (Entry, error) {
+// Describe makes the entry of the event at seq in a commit of the time at. The ring opens
+// sealed admin parts; nil: they stay sealed.
+func Describe(e *events.Event, seq events.Seq, at events.Instant, ring *sealing.Ring) (Entry, error) {
 	n := Entry{Seq: seq, Time: at, Type: e.Fact.Type(), Project: e.Project, Rev: e.Rev, Subject: subject(e)}
-	if err := n.describeAdmin(e, keyOf); err != nil {
+	if err := n.describeAdmin(e, ring); err != nil {
 		return Entry{}, err
 	}
 	n.describeFact(e.Fact)
@@ -65,8 +65,8 @@ func subject(e *events.Event) string {
 	}
 }
 
-func (n *Entry) describeAdmin(e *events.Event, keyOf func(string) cipher.AEAD) error {
-	a, err := e.Open(keyOf)
+func (n *Entry) describeAdmin(e *events.Event, ring *sealing.Ring) error {
+	a, err := ring.Open(e)
 	if errors.Is(err, events.ErrSealed) {
 		n.Sealed = true
 		return nil

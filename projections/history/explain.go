@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/sealing"
 	"github.com/keyfleet/keyfleet/projections"
 )
 
@@ -32,9 +33,9 @@ type Explainer struct {
 	found      []Entry
 }
 
-// NewExplainer asks.
-func NewExplainer(q Question) *Explainer {
-	x := &Explainer{question: q, state: NewState()}
+// NewExplainer asks. The ring opens sealed admin parts; without it keys are known by their ids alone.
+func NewExplainer(q Question, ring *sealing.Ring) *Explainer {
+	x := &Explainer{question: q, state: NewState(ring)}
 	if id, err := events.ParseKeyID(q.Key); err == nil {
 		x.key = id
 	}
@@ -79,7 +80,7 @@ func (x *Explainer) each(c *events.Commit, until events.Seq, visit func(Entry, *
 		if seq > until {
 			return nil
 		}
-		n, err := Describe(&list[i], seq, c.Time, nil)
+		n, err := Describe(&list[i], seq, c.Time, x.state.ring)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/sealing"
 	"github.com/keyfleet/keyfleet/projections"
 )
 
@@ -18,11 +19,13 @@ type State struct {
 	Time        events.Instant // of its commit
 	Keys        map[events.KeyID]projections.Key
 	Deployments map[events.DeploymentID]projections.Deployment
+
+	ring *sealing.Ring
 }
 
-// NewState is that before the first event.
-func NewState() *State {
-	return &State{Keys: map[events.KeyID]projections.Key{}, Deployments: map[events.DeploymentID]projections.Deployment{}}
+// NewState is that before the first event. The ring opens sealed admin parts; nil: what they say is left out.
+func NewState(ring *sealing.Ring) *State {
+	return &State{ring: ring, Keys: map[events.KeyID]projections.Key{}, Deployments: map[events.DeploymentID]projections.Deployment{}}
 }
 
 // Fold takes in the commit's events up to a Seq. The only error is projections.ErrMisfit, or one of an admin part.
@@ -42,7 +45,9 @@ func (s *State) Fold(c *events.Commit, until events.Seq) error {
 }
 
 func (s *State) fold(e *events.Event, seq events.Seq, at events.Instant) error {
-	switch e.Fact.(type) {
+	switch f := e.Fact.(type) {
+	case *events.ProjectOpened:
+		return s.ring.Learn(e.Project, f)
 	case *events.DeploymentRegistered, *events.DeploymentEdited, *events.DeploymentRemoved:
 		d := s.Deployments[e.Deployment()]
 		err := d.Evolve(e, seq, at)
@@ -63,7 +68,7 @@ func (s *State) foldKey(e *events.Event, seq events.Seq, at events.Instant) erro
 	if err := k.Evolve(e); err != nil {
 		return err
 	}
-	admin, err := e.Open(nil)
+	admin, err := s.ring.Open(e)
 	if err != nil && !errors.Is(err, events.ErrSealed) {
 		return err
 	}

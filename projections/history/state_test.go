@@ -149,7 +149,7 @@ func (w *world) allowed(seq events.Seq, id events.KeyID, d events.DeploymentID, 
 
 // stateAt replays from the beginning, as the command does.
 func (w *world) stateAt(seq events.Seq, at events.Instant) *history.State {
-	s := history.NewState()
+	s := history.NewState(nil)
 	for _, c := range w.commits {
 		if c.First > seq || c.Time > at {
 			break
@@ -251,7 +251,7 @@ func TestExplanationsAreTheLivePathsAnswers(t *testing.T) {
 			continue
 		}
 		id, d := pick(random, w.behind[seq]), pick(random, w.registered[seq])
-		x := history.NewExplainer(history.Question{Project: "demo", Key: w.behind[seq][id].name, Deployment: w.registered[seq][d]})
+		x := history.NewExplainer(history.Question{Project: "demo", Key: w.behind[seq][id].name, Deployment: w.registered[seq][d]}, nil)
 		for _, pass := range []func(*events.Commit, events.Seq) error{x.Search, x.Collect} {
 			for _, c := range w.commits {
 				require.NoError(t, pass(c, seq))
@@ -270,7 +270,7 @@ func TestExplanationsAreTheLivePathsAnswers(t *testing.T) {
 func TestCarryKeepsEventsAsTheyAre(t *testing.T) {
 	w := newWorld(t, 7, 40)
 	at := events.Position{Incarnation: events.Incarnation{9}, Seq: 1, Time: w.commits[0].Time, Chain: events.ChainHash{1}}
-	carried := history.NewState()
+	carried := history.NewState(nil)
 	for _, c := range w.commits {
 		n, err := history.Carry(c, at)
 		require.NoError(t, err)
