@@ -20,8 +20,10 @@ import (
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	return a.asReader(group("audit", "Read the log as evidence", a.auditLog(), a.auditState(), a.auditDiff(), a.auditExplain(),
+	cmd := a.asReader(group("audit", "Read the log as evidence", a.auditLog(), a.auditState(), a.auditDiff(), a.auditExplain(),
 		a.auditVerify(), a.auditCheckpoint(), a.auditExport(), a.auditImport(), a.auditProve()))
+	cmd.PersistentFlags().BoolVar(&a.client.mirror, "mirror", false, "--nats is a server with a copy of the log: see keyfleet deploy")
+	return cmd
 }
 
 func (a *app) auditLog() *cobra.Command {
@@ -68,7 +70,7 @@ event is a line of its own; --format csv is for spreadsheets. --archive reads an
 			return err
 		}
 		defer nc.Close()
-		log, end, err := openForReading(cmd.Context(), nc, a.client.timeout)
+		log, end, err := a.client.openForReading(cmd.Context(), nc)
 		if err != nil {
 			return err
 		}

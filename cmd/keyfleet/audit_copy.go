@@ -55,7 +55,7 @@ func (a *app) openStreamCopy(ctx context.Context, doing string) (*auditCopy, err
 	if err != nil {
 		return nil, err
 	}
-	log, end, err := openForReading(ctx, nc, a.client.timeout)
+	log, end, err := a.client.openForReading(ctx, nc)
 	if err != nil {
 		nc.Close()
 		return nil, err

@@ -26,6 +26,7 @@ type clientFlags struct {
 	project string
 	actor   string
 	timeout time.Duration
+	mirror  bool // nats has a copy of the log, not the log
 }
 
 // asClient gives a command, and those below it, the flags of clients.
@@ -84,10 +85,11 @@ func userName() string {
 // connect dials the NATS server.
 func (c *clientFlags) connect(p place) (*nats.Conn, error) {
 	opts := []nats.Option{nats.Name("keyfleet " + p.Actor), nats.Timeout(2 * time.Second)}
-	if c.creds != "" {
-		opts = append(opts, nats.UserCredentials(c.creds))
+	signIn, err := withCredentials(c.creds)
+	if err != nil {
+		return nil, err
 	}
-	nc, err := nats.Connect(p.NATS, opts...)
+	nc, err := nats.Connect(p.NATS, append(opts, signIn...)...)
 	switch {
 	case err == nil:
 		return nc, nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
@@ -89,10 +88,10 @@ func initLog(ctx context.Context, nc *nats.Conn, keyPath string, opts eventlog.I
 }
 
 // openForReading opens the log and tells the Seq at which it ends.
-func openForReading(ctx context.Context, nc *nats.Conn, timeout time.Duration) (*eventlog.Log, events.Seq, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func (c *clientFlags) openForReading(ctx context.Context, nc *nats.Conn) (*eventlog.Log, events.Seq, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	log, err := eventlog.Open(ctx, nc, eventlog.Options{ReadOnly: true})
+	log, err := eventlog.Open(ctx, nc, eventlog.Options{ReadOnly: true, Mirror: c.mirror})
 	if err != nil {
 		return nil, 0, err
 	}

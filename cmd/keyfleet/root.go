@@ -62,7 +62,7 @@ Every flag can be given by the environment as well: --nats as KEYFLEET_NATS, --l
 	root.AddCommand(
 		a.devCommand(), a.initCommand(), a.registryCommand(), a.verifierCommand(), a.gatewayCommand(),
 		a.keysCommand(), a.deploymentsCommand(), a.projectsCommand(),
-		a.checkCommand(), a.fleetCommand(), a.auditCommand(), a.versionCommand(),
+		a.checkCommand(), a.fleetCommand(), a.auditCommand(), a.deployCommand(), a.versionCommand(),
 	)
 	nameEnvironment(root)
 	markRunErrors(root)

@@ -62,10 +62,11 @@ func dial(url, creds, name string, log *slog.Logger, more ...nats.Option) (*nats
 			log.Warn("NATS reports a fault", "connection", name, "error", err)
 		}),
 	}, more...)
-	if creds != "" {
-		opts = append(opts, nats.UserCredentials(creds))
+	signIn, err := withCredentials(creds)
+	if err != nil {
+		return nil, err
 	}
-	nc, err := nats.Connect(url, opts...)
+	nc, err := nats.Connect(url, append(opts, signIn...)...)
 	if err != nil {
 		return nil, unavailableError("cannot talk to NATS at %s: %v; is it running, and do the credentials fit?", withoutPassword(url), err)
 	}

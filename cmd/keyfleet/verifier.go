@@ -29,6 +29,7 @@ type verifierFlags struct {
 	keys      logKeys
 	pastLease string
 	serveFor  time.Duration
+	mirror    bool
 	run       string
 }
 
@@ -38,6 +39,7 @@ func (v *verifierFlags) addTo(cmd *cobra.Command) {
 	f.Var(&v.keys, "log-key", "public half of the log's key, as keyfleet init prints it; repeated where the key is being changed (required)")
 	f.StringVar(&v.pastLease, "past-lease", string(events.ModeDeny), "deny: answer 503 once the lease is over; serve: answer on, marked stale, and hold up every confirmation")
 	f.DurationVar(&v.serveFor, "serve-for", 24*time.Hour, "how long past its lease it answers on, with --past-lease serve")
+	f.BoolVar(&v.mirror, "mirror", false, "--nats is the PoP's own server, which has a copy of the log: see keyfleet deploy")
 	f.StringVar(&v.run, "run", "", "directory on tmpfs by which a restart goes on as the same instance (default: one under $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR or /dev/shm)")
 }
 
@@ -176,7 +178,7 @@ const openTimeout = 30 * time.Second
 func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	log, err := eventlog.Open(opening, v.nc, eventlog.Options{ReadOnly: true})
+	log, err := eventlog.Open(opening, v.nc, eventlog.Options{ReadOnly: true, Mirror: v.mirror})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stretchr/testify/require"
+)
+
+// deployed is a fleet as deploy init configures it, its NATS servers in this process.
+type deployed struct {
+	*testing.T
+	dir string
+	hub *server.Server
+	url string // of the hub
+	key string // of the log
+}
+
+// deploy has deploy init write a configuration, and starts a hub of one server from it, and opens a log there.
+func deploy(t *testing.T) *deployed {
+	d := &deployed{T: t, dir: filepath.Join(t.TempDir(), "fleet")}
+	_, _, status := client(t, "", "", "deploy", "init", d.dir, "--hub", "127.0.0.1", "--pop", "ams", "--pop", "fra",
+		"--admin", "acme/alice", "--admin", "acme/bob", "--owner", "root", "--auditor", "ada")
+	require.Equal(t, statusDone, status)
+	d.hub = d.start("hub/hub-1.conf", func(o *server.Options) {
+		o.Cluster, o.Routes = server.ClusterOpts{}, nil
+		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
+	})
+	d.url = d.hub.ClientURL()
+	stdout, _, status := client(t, d.url, "", "init", "--signing-key", filepath.Join(d.dir, "signing.pem"), "--creds", d.creds("hub/setup"))
+	require.Equal(t, statusDone, status)
+	d.key = regexp.MustCompile(`[0-9a-f]{64}`).FindString(stdout)
+	return d
+}
+
+// start runs a server as its file says, but on free ports, and in a directory of its own.
+func (d *deployed) start(conf string, change func(*server.Options)) *server.Server {
+	d.Helper()
+	opts, err := server.ProcessConfigFile(filepath.Join(d.dir, conf))
+	require.NoError(d, err)
+	opts.Host, opts.Port, opts.StoreDir, opts.NoLog, opts.NoSigs = "127.0.0.1", server.RANDOM_PORT, d.TempDir(), true, true
+	change(opts)
+	s, err := server.NewServer(opts)
+	require.NoError(d, err)
+	d.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	s.Start()
+	require.True(d, s.ReadyForConnections(30*time.Second))
+	return s
+}
+
+// startSite runs a site's server, with a copy of the log on it.
+func (d *deployed) startSite(name string) *server.Server {
+	d.Helper()
+	varz, err := d.hub.Varz(nil)
+	require.NoError(d, err)
+	hub := &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", varz.LeafNode.Port)}
+	s := d.start("sites/"+name+"/nats.conf", func(o *server.Options) {
+		o.LeafNode.Remotes[0].URLs = []*url.URL{hub}
+		o.LeafNode.Remotes[0].Credentials = d.creds("sites/" + name + "/leaf")
+	})
+	_, _, status := client(d.T, d.url, "", "deploy", "admit", name, "--creds", d.creds("hub/setup"))
+	require.Equal(d, statusDone, status)
+	_, _, status = client(d.T, s.ClientURL(), "", "deploy", "mirror", name, "--creds", d.creds("sites/"+name+"/setup"))
+	require.Equal(d, statusDone, status)
+	return s
+}
+
+func (d *deployed) startRegistry() *serverProcess {
+	return startServer(d.T, "registry", "--signing-key", filepath.Join(d.dir, "signing.pem"), "--nats", d.url, "--creds", d.creds("hub/registry"),
+		"--system-creds", d.creds("hub/system"), "--name", "hub-1", "--data", d.TempDir(), "--admin", "127.0.0.1:0", "--http", "127.0.0.1:0")
+}
+
+func (d *deployed) startVerifier(name string, at *server.Server) *serverProcess {
+	return startServer(d.T, "verifier", "--log-key", d.key, "--nats", at.ClientURL(), "--creds", d.creds("sites/"+name+"/verifier"), "--mirror",
+		"--name", name, "--pop", name, "--data", d.TempDir(), "--check", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+}
+
+// creds is a credentials file.
+func (d *deployed) creds(of string) string { return filepath.Join(d.dir, of+".creds") }
+
+// What everyone must be able to do, with the credentials written for them and no others.
+func TestAFleetRunsOnWhatDeployInitWrites(t *testing.T) {
+	d := deploy(t)
+	d.startRegistry()
+	alice := d.creds("admins/acme.alice")
+	_, _, status := client(t, d.url, "", "deployments", "register", "llama", "--project", "acme", "--creds", alice)
+	require.Equal(t, statusDone, status)
+	ams := d.startVerifier("ams", d.startSite("ams"))
+	fra := d.startVerifier("fra", d.startSite("fra"))
+
+	key, _, status := client(t, d.url, "", "keys", "create", "night", "--deployment", "llama", "--project", "acme", "--creds", alice, "--wait", "confirmed")
+	require.Equal(t, statusDone, status)
+	key = regexp.MustCompile(`kf_\w+`).FindString(key)
+	for _, v := range []*serverProcess{ams, fra} {
+		status, _ := get(t, "GET", v.addresses["check"]+"/v1/check/acme/llama", key, "")
+		require.Equal(t, 200, status)
+	}
+	_, said, status := client(t, d.url, "", "keys", "delete", "night", "--project", "acme", "--creds", alice, "--wait", "confirmed")
+	require.Equal(t, statusDone, status, said)
+	for _, v := range []*serverProcess{ams, fra} {
+		status, _ := get(t, "GET", v.addresses["check"]+"/v1/check/acme/llama", key, "")
+		require.Equal(t, 401, status)
+	}
+
+	ada := d.startSite("ada")
+	require.Eventually(t, func() bool {
+		log, _, _ := client(t, ada.ClientURL(), "", "audit", "log", "--mirror", "--creds", d.creds("sites/ada/auditor"), "--type", "deleted", "--json")
+		return regexp.MustCompile(`"actor":"alice"`).MatchString(log)
+	}, 10*time.Second, 10*time.Millisecond)
+	_, _, status = client(t, d.url, "", "fleet", "--actor", "root", "--creds", d.creds("owners/root"))
+	require.Equal(t, statusDone, status)
+
+	_, _, status = client(t, d.url, "", "deploy", "admit", "ams", "--creds", d.creds("hub/setup"))
+	require.Equal(t, statusDone, status)
+	_, said, status = client(t, d.url, "", "keys", "create", "daily", "--project", "acme", "--creds", alice, "--wait", "confirmed")
+	require.Equal(t, statusDone, status, "fed from the beginning again, it goes on where it was: %s", said)
+}
+
+// To ask for the same again, and more, leaves the credentials of those who have some.
+func TestDeployInitGrowsAFleet(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "fleet")
+	args := []string{"deploy", "init", dir, "--hub", "a,b,c", "--pop", "ams"}
+	_, _, status := client(t, "", "", args...)
+	require.Equal(t, statusDone, status)
+	before, err := os.ReadFile(filepath.Join(dir, "sites/ams/verifier.creds"))
+	require.NoError(t, err)
+	_, _, status = client(t, "", "", append(args, "--pop", "fra")...)
+	require.Equal(t, statusDone, status)
+	after, err := os.ReadFile(filepath.Join(dir, "sites/ams/verifier.creds"))
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	require.FileExists(t, filepath.Join(dir, "sites/fra/verifier.creds"))
+	opts, err := server.ProcessConfigFile(filepath.Join(dir, "hub/hub-3.conf"))
+	require.NoError(t, err)
+	require.Len(t, opts.Routes, 3)
+	require.True(t, opts.SyncAlways)
+	require.NoError(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		require.NoError(t, err)
+		info, err := e.Info()
+		require.NoError(t, err)
+		require.Zero(t, info.Mode().Perm()&0o077, "%s is for its owner alone", path)
+		return nil
+	}))
+
+	for flag, args := range map[string][]string{
+		"--hub":        {"--hub", "a,b"},
+		"--pop":        {"--hub", "a", "--pop", "ams", "--auditor", "ams"},
+		"--admin":      {"--hub", "a", "--admin", "acme"},
+		"--owner":      {"--hub", "a", "--owner", "_system"},
+		"--past-lease": {"--hub", "a", "--past-lease", "never"},
+	} {
+		_, said, status := client(t, "", "", append([]string{"deploy", "init", filepath.Join(t.TempDir(), "x")}, args...)...)
+		require.Equal(t, statusUsage, status)
+		require.Contains(t, said, flag)
+	}
+}

@@ -1,0 +1,93 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// MirrorSubject is where the hub delivers the log to the PoP that is named behind it.
+	MirrorSubject = "keyfleet.mirror."
+	// HubAPI is what a PoP puts in front of the one question that it may ask the hub's JetStream. It is not $JS.hub.API, as
+	// usual: what is sent there, the hub's servers take for a question about the PoP's own account.
+	HubAPI = "keyfleet.hub"
+	// mirrorAhead is how many commits the hub sends before the PoP has said that it took them in.
+	mirrorAhead = 1 << 14
+)
+
+// Admit makes the hub ready to feed a PoP's mirror: with a consumer that is there before, the PoP needs no right to
+// make one, and after a cut it goes on within a second or so. A PoP that is admitted again is fed from the
+// beginning again; a mirror that has that already keeps it, and one whose disk was lost is complete again.
+func Admit(ctx context.Context, nc *nats.Conn, pop string) error {
+	l, err := newLog(nc, Options{})
+	if err != nil {
+		return err
+	}
+	if _, err := l.stream(ctx); err != nil {
+		return fmt.Errorf("admit %s: stream %s: %w", pop, StreamName, err)
+	}
+	_, err = ask(ctx, l.attempt, func(ctx context.Context) (struct{}, error) {
+		err := l.js.DeleteConsumer(ctx, StreamName, pop)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			err = nil
+		}
+		return struct{}{}, err
+	})
+	if err != nil {
+		return fmt.Errorf("admit %s: %w", pop, err)
+	}
+	// A crash here leaves the PoP without its feed: it goes on with what it has, until it is admitted again.
+	_, err = ask(ctx, l.attempt, func(ctx context.Context) (jetstream.PushConsumer, error) {
+		return l.js.CreatePushConsumer(ctx, StreamName, jetstream.ConsumerConfig{
+			Durable:        pop,
+			Description:    "feeds the mirror of PoP " + pop,
+			DeliverSubject: MirrorSubject + pop,
+			DeliverPolicy:  jetstream.DeliverAllPolicy,
+			AckPolicy:      jetstream.AckFlowControlPolicy,
+			MaxAckPending:  mirrorAhead,
+			FlowControl:    true,
+			IdleHeartbeat:  time.Second, // the only one that servers take with this policy
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("admit %s: %w", pop, err)
+	}
+	return nil
+}
+
+// CreateMirror makes the PoP's copy of the log on the PoP's own server, to which nc is connected. One that is
+// there already is left as it is.
+func CreateMirror(ctx context.Context, nc *nats.Conn, pop string) error {
+	l, err := newLog(nc, Options{Mirror: true})
+	if err != nil {
+		return err
+	}
+	_, err = ask(ctx, l.attempt, func(ctx context.Context) (jetstream.Stream, error) {
+		return l.js.CreateStream(ctx, mirrorConfig(pop))
+	})
+	if err != nil {
+		return fmt.Errorf("create the mirror of PoP %s: %w", pop, err)
+	}
+	return nil
+}
+
+func mirrorConfig(pop string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        StreamName,
+		Description: "PoP " + pop + "'s copy of Keyfleet's log",
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		DenyDelete:  true,
+		DenyPurge:   true,
+		Mirror: &jetstream.StreamSource{
+			Name:     StreamName,
+			External: &jetstream.ExternalStream{APIPrefix: HubAPI},
+			Consumer: &jetstream.StreamConsumerSource{Name: pop, DeliverSubject: MirrorSubject + pop},
+		},
+	}
+}
