@@ -64,6 +64,14 @@ func asking(how ask, which pick, want ...int) openloop.Operation {
 	}
 }
 
+// showing opens callers who show some of the keys.
+func (b *bench) showing(open opener, keys []string, want ...int) func(ctx context.Context, _ int) (openloop.Operation, error) {
+	return func(ctx context.Context, worker int) (openloop.Operation, error) {
+		how, err := open(ctx)
+		return asking(how, b.picker(keys, worker), want...), err
+	}
+}
+
 // httpCaller speaks just enough HTTP/1.1 to cost little beside the server. It is for one goroutine.
 type httpCaller struct {
 	conn    net.Conn

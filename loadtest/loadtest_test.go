@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"os/exec"
@@ -26,7 +27,7 @@ func TestScenarios(t *testing.T) {
 	said, err := exec.CommandContext(t.Context(), "go", "build", "-o", keyfleet, "../cmd/keyfleet").CombinedOutput()
 	require.NoError(t, err, string(said))
 	o := options{
-		keyfleet: keyfleet, keys: 2000, zipf: 1.1, rate: 200, length: time.Second / 3, workers: 4, verifiers: 3,
+		keyfleet: keyfleet, keys: 2000, zipf: 1.1, rate: 200, length: time.Second / 5, workers: 4, verifiers: 3,
 		million: 20_000, soak: 2 * time.Second,
 	}
 	if _, err := exec.LookPath(redisProgram); err != nil && os.Getenv("CI") != "true" {
@@ -46,6 +47,15 @@ func TestScenarios(t *testing.T) {
 	read, err := readRun(filepath.Join(out, "run.json"))
 	require.NoError(t, err)
 	require.Equal(t, r, read)
+
+	var page bytes.Buffer
+	compare := newCommand(io.Discard)
+	compare.SetOut(&page)
+	compare.SetArgs([]string{"page", filepath.Join(out, "run.json"), filepath.Join(out, "run.json")})
+	require.NoError(t, compare.ExecuteContext(t.Context()))
+	require.Contains(t, page.String(), "confirmed, before")
+	compare.SetArgs([]string{"page", filepath.Join(out, "index.html")})
+	require.ErrorContains(t, compare.ExecuteContext(t.Context()), "index.html is not what loadtest run writes")
 }
 
 func TestOptionsAreBounded(t *testing.T) {

@@ -2,7 +2,7 @@
 // callers that do not wait for each other. It measures scenarios, keeps what came out as JSON, and shows it on a page.
 //
 // It promises that every load is bounded in rate, count and time and goes to loopback alone, and that what it starts ends
-// with it. The tests and benchmarks beside it try the fleet out where that takes a hand on its inside: clocks, faults,
+// with it, unless it is killed outright. The tests and benchmarks beside it try the fleet out where that takes a hand on its inside: clocks, faults,
 // hundreds of verifiers. The speed of single parts is left to the benchmarks beside those.
 package main
 
