@@ -2,6 +2,7 @@ package keyindex
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -37,4 +38,45 @@ func BenchmarkApply(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+// BenchmarkOpen opens an index until all checks are answered from its front. Ten million keys take minutes to make;
+// KEYFLEET_BENCH_10M=1 has them.
+func BenchmarkOpen(b *testing.B) {
+	sizes := []int{1_000_000}
+	if testing.Short() {
+		sizes = []int{100_000}
+	} else if os.Getenv("KEYFLEET_BENCH_10M") != "" {
+		sizes = append(sizes, 10_000_000)
+	}
+	for _, size := range sizes {
+		b.Run(fmt.Sprintf("keys=%d", size), func(b *testing.B) {
+			dir := b.TempDir()
+			makeKeys(b, dir, size)
+			for b.Loop() {
+				idx := openIndex(b, dir, Options{})
+				idx.filling.Wait()
+				require.NotNil(b, idx.front.Load())
+				b.ReportMetric(float64(idx.front.Load().table.Bytes())/float64(size), "front-B/key")
+				require.NoError(b, idx.Close())
+			}
+		})
+	}
+}
+
+func makeKeys(b *testing.B, dir string, size int) {
+	h := newHistory(b, 1)
+	idx := openIndex(b, dir, Options{})
+	require.NoError(b, idx.Apply([]events.Entry{h.open()}))
+	dep := []events.DeploymentID{h.id()}
+	es := make([]events.Event, 1000)
+	for range size / len(es) {
+		for i := range es {
+			es[i] = events.Event{Project: "demo", Subject: h.id(), Rev: 1, Fact: &events.Created{
+				Digest: h.bytes32(), Deployments: dep, ExpiresAt: events.Never,
+			}}
+		}
+		require.NoError(b, idx.Apply([]events.Entry{h.commit(es...)}))
+	}
+	require.NoError(b, idx.Close())
 }

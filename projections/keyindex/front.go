@@ -44,16 +44,31 @@ func (idx *Index) startFront() {
 		limit = usualFront
 	}
 	idx.fill = nil
-	table, err := front.New(limit)
+	keys := storedKeys(idx.db)
+	table, err := front.New(limit, keys)
 	if err != nil {
 		return // the store answers
 	}
-	idx.fill = &filler{table: table, numbers: map[string]uint32{}, ids: seen.New(0)}
+	idx.fill = &filler{table: table, numbers: map[string]uint32{}, ids: seen.New(keys)}
 	ctx := idx.open
 	idx.filling.Go(func() {
 		for ctx.Err() == nil && idx.fillOn(ctx) {
 		}
 	})
+}
+
+// storedKeys is about how many there are, so that the front need not grow while it is filled. Each key has two records.
+func storedKeys(db *store.DB) (n int) {
+	levels, err := db.SSTables(pebble.WithProperties())
+	if err != nil {
+		return 0
+	}
+	for _, level := range levels {
+		for _, table := range level {
+			n += int(table.Properties.NumEntries-table.Properties.NumDeletions) / 2
+		}
+	}
+	return n
 }
 
 // fillOn reads some more of the store. It reports whether there is more to do.

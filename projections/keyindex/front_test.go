@@ -62,3 +62,22 @@ func TestTheFrontAnswersAsTheStoreDoes(t *testing.T) {
 		require.ErrorIs(t, err, ErrClosed)
 	}
 }
+
+// The front is given its room by how many keys are stored: growing takes three times the memory for a moment.
+func TestStoredKeysAreCounted(t *testing.T) {
+	h := newHistory(t, 1)
+	dir := t.TempDir()
+	idx := openIndex(t, dir, Options{})
+	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+	const keys = 5000
+	for range keys / 500 {
+		es := make([]events.Event, 500)
+		for i := range es {
+			es[i] = events.Event{Project: "demo", Subject: h.id(), Rev: 1, Fact: &events.Created{Digest: h.bytes32(), ExpiresAt: events.Never}}
+		}
+		require.NoError(t, idx.Apply([]events.Entry{h.commit(es...)}))
+	}
+	require.NoError(t, idx.Close())
+	idx = openIndex(t, dir, Options{})
+	require.InDelta(t, keys, storedKeys(idx.db), 10)
+}

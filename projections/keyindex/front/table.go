@@ -42,10 +42,10 @@ type slots struct {
 	spilled atomic.Bool // something did not fit within maxProbes: what is not found may be in the index
 }
 
-// New makes an empty table that takes at most limit bytes.
-func New(limit int64) (*Table, error) {
+// New makes an empty table that takes at most limit bytes, with room for about so many keys.
+func New(limit int64, keys int) (*Table, error) {
 	t := &Table{limit: limit}
-	return t, t.resize(smallest)
+	return t, t.resize(max(smallest, min(keys+keys/2, int(limit/slotBytes))))
 }
 
 // Bytes is the memory that the table takes.

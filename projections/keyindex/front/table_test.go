@@ -15,7 +15,7 @@ import (
 
 func newTable(t testing.TB, limit int64) *Table {
 	t.Helper()
-	table, err := New(limit)
+	table, err := New(limit, 0)
 	require.NoError(t, err)
 	return table
 }
@@ -137,7 +137,7 @@ func TestTheTableKeepsToItsMemory(t *testing.T) {
 	}
 	require.ErrorIs(t, err, ErrFull)
 	require.Greater(t, n, uint64(smallest))
-	_, err = New(100)
+	_, err = New(100, 0)
 	require.ErrorIs(t, err, ErrFull)
 
 	// Room is made of what went, for ever.
@@ -146,6 +146,16 @@ func TestTheTableKeepsToItsMemory(t *testing.T) {
 		d, e := digest(n<<44, n), entry(n)
 		require.NoError(t, table.Put(&d, &e))
 		table.Drop(&d)
+	}
+}
+
+func TestATableWithRoomForItsKeysDoesNotGrow(t *testing.T) {
+	const keys = 2 * smallest
+	table, err := New(3*keys*slotBytes/2, keys) // no room to copy it
+	require.NoError(t, err)
+	for n := range uint64(keys) {
+		d, e := digest(n<<51, n), entry(n)
+		require.NoError(t, table.Put(&d, &e))
 	}
 }
 
