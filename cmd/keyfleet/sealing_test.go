@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
+	"github.com/keyfleet/keyfleet/events/eventlogtest"
 	"github.com/keyfleet/keyfleet/registry"
 )
 
@@ -80,6 +81,29 @@ func TestARegistryWithAnotherSealingKeyRefuses(t *testing.T) {
 	require.Contains(t, stdout, "kept-key")
 	status, _ := get(t, http.MethodGet, f.registry.addresses["admin"]+"/readyz", "", "")
 	require.Equal(t, http.StatusOK, status)
+}
+
+// An archive of a sealed log is sealed, and opens to a registry that has the old one's sealing key.
+func TestASealedLogIsBroughtBack(t *testing.T) {
+	f := startFleetOfProcesses(t)
+	stopServers(t, f.registry, f.standby)
+	keyFile, archive := filepath.Join(f.dir, "sealing.key"), filepath.Join(f.dir, "log.kfa")
+	require.NoError(t, os.WriteFile(keyFile, []byte(strings.Repeat("5a", 32)), 0o600))
+	f.registry = f.startRegistry("hub-1", "--sealing-key", keyFile)
+	f.create("kept-key")
+	_, _, status := client(t, f.url, "", "audit", "export", archive, "--signing-key", filepath.Join(f.dir, "signing.pem"))
+	require.Equal(t, statusDone, status)
+
+	fresh := &fleetOfProcesses{T: t, nats: eventlogtest.StartServer(t), dir: t.TempDir()}
+	fresh.url = fresh.nats.ClientURL()
+	fresh.system = strings.Replace(fresh.url, "nats://", "nats://operator:operator@", 1)
+	_, _, status = client(t, fresh.url, "", "audit", "import", archive, "--log-key", f.key, "--signing-key", filepath.Join(fresh.dir, "signing.pem"))
+	require.Equal(t, statusDone, status)
+	stdout, _, _ := client(t, fresh.url, "", "audit", "log", "--type", "created")
+	require.NotContains(t, stdout, "kept-key")
+	fresh.startRegistry("hub-1", "--sealing-key", keyFile)
+	stdout, _, _ = client(t, fresh.url, "", "keys", "list", "--project", "acme")
+	require.Contains(t, stdout, "kept-key")
 }
 
 func (f *fleetOfProcesses) create(name string, args ...string) (made registry.KeyReply) {
