@@ -43,9 +43,10 @@ check: go tools tally ## gofmt, go vet, linters, dead code, structure of the tre
 fuzz: go ## fuzz each target for FUZZTIME (20s)
 	@.ci/fuzz $(FUZZTIME)
 
-torture: go ## simulate STEPS (1000000) steps, and torture a fleet on a real log for TORTURE (10m)
+torture: go ## simulate STEPS (1000000) steps, torture a fleet for TORTURE (10m), damage every file
 	KEYFLEET_SIM_STEPS=$(STEPS) go test -timeout=0 -count=1 -v -run '^TestSimulation$$' ./verifier
 	KEYFLEET_TORTURE=$(TORTURE) go test -timeout=0 -count=1 -v -run '^TestTorture$$' ./loadtest
+	go test -timeout=0 -count=1 -v -run '^TestDamagedFiles$$' ./cmd/keyfleet -every-damage
 
 bench: go loadtest ## run the benchmarks that match BENCH, COUNT times, into bin/bench.txt; by default all, and load tests
 	@mkdir -p bin

@@ -99,7 +99,7 @@ func newWorld() world {
 }
 
 // openHub makes a registry that does not run yet.
-func openHub(t *testing.T, w world, dir string, change ...func(*registry.Options, *catalog.Options)) *hub {
+func openHub(t testing.TB, w world, dir string, change ...func(*registry.Options, *catalog.Options)) *hub {
 	t.Helper()
 	opts := registry.Options{Name: "hub", Clock: creeping{w}, SigningKey: eventlogtest.SigningKey}
 	var catalogOpts catalog.Options
@@ -128,7 +128,7 @@ func openHub(t *testing.T, w world, dir string, change ...func(*registry.Options
 	return h
 }
 
-func startHub(t *testing.T, w world, dir string, change ...func(*registry.Options, *catalog.Options)) *hub {
+func startHub(t testing.TB, w world, dir string, change ...func(*registry.Options, *catalog.Options)) *hub {
 	t.Helper()
 	h := openHub(t, w, dir, change...)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -152,7 +152,7 @@ func startHub(t *testing.T, w world, dir string, change ...func(*registry.Option
 }
 
 // hear waits for an event of the type.
-func hear[E registry.Event](t *testing.T, h *hub) E {
+func hear[E registry.Event](t testing.TB, h *hub) E {
 	t.Helper()
 	timeout := time.After(20 * time.Second)
 	for {

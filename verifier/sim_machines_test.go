@@ -236,6 +236,13 @@ func (e *edge) restart(failsAt int) {
 	e.start()
 }
 
+// restartUnheard is clean but for the goodbye, and nothing that is granted arrives: it goes on as the same instance by what it has.
+func (e *edge) restartUnheard() {
+	e.uplink.die()
+	e.restart(-1)
+	e.uplink.set(func() { e.uplink.mute = true })
+}
+
 // reboot takes away what tmpfs kept, too.
 func (e *edge) reboot() {
 	e.source.die()

@@ -81,6 +81,7 @@ var happenings = []happening{
 	{"batch disturbed", 6, (*world).disturb},
 	{"verifier crashes", 3, func(w *world) { w.edge().crash() }},
 	{"verifier restarts", 2, func(w *world) { w.edge().restart(w.random.IntN(40) - 10) }},
+	{"verifier restarts unheard", 2, func(w *world) { w.edge().restartUnheard() }},
 	{"machine reboots", 1, func(w *world) { w.edge().reboot() }},
 	{"verifier's clock set", 2, func(w *world) { w.set(w.edge().clock) }},
 }

@@ -1,13 +1,15 @@
 package main
 
 import (
-	"bytes"
+	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,188 +19,218 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// witness is a directory of a dev that has ended, and what its keys have to be answered.
-type witness struct {
-	data string
-	keys map[string]witnessed
+// damages are what a disk, or somebody with a shell, does to a file of a process that is not running.
+var damages = []struct {
+	name string
+	do   func(r *rand.Rand, content []byte) []byte // nil: it is gone
+}{
+	{"a bit flipped", func(r *rand.Rand, content []byte) []byte {
+		content[r.IntN(len(content))] ^= 1 << r.IntN(8)
+		return content
+	}},
+	{"cut short", func(r *rand.Rand, content []byte) []byte { return content[:r.IntN(len(content))] }},
+	{"zeroes at its end", func(r *rand.Rand, content []byte) []byte {
+		clear(content[r.IntN(len(content)):])
+		return content
+	}},
+	{"gone", func(*rand.Rand, []byte) []byte { return nil }},
 }
 
-type witnessed struct {
-	secret string
-	status int // where the answer is not 503, or none
-}
+var everyDamage = flag.Bool("every-damage", false, "damage every file in every way, instead of a few")
 
-// newWitness has a key of every fate. before sees the directory, its dev stopped, as it was when the last key still lived.
-func newWitness(t *testing.T, before func(data string)) *witness {
-	w := &witness{data: filepath.Join(t.TempDir(), "data"), keys: map[string]witnessed{}}
-	dev := startDev(t, w.data)
-	do := func(d *devProcess, args ...string) string {
-		out, status := d.keyfleet(t, "", args...)
-		require.Equal(t, statusDone, status, args)
-		return strings.TrimSpace(out)
-	}
-	create := func(name string, status int) {
-		secret := do(dev, "keys", "create", name, "--deployment", "echo-model")
-		w.keys[name] = witnessed{secret, status}
-	}
-	create("living", http.StatusOK)
-	create("expired", http.StatusUnauthorized)
-	create("detached", http.StatusForbidden)
-	create("disabled", http.StatusUnauthorized)
-	create("deleted", http.StatusUnauthorized)
-	do(dev, "keys", "expire", "expired", "2020-01-01")
-	do(dev, "keys", "detach", "detached", "echo-model")
-	do(dev, "keys", "disable", "disabled")
-	require.Equal(t, 0, dev.stop())
-	before(w.data)
-	dev = startDev(t, w.data)
-	do(dev, "keys", "delete", "deleted", "--wait", "confirmed")
-	dev.kill()
-	return w
-}
+const usualDamages = 4
 
-// hold starts a dev on the directory, and requires that whoever is answered is answered rightly. It reports whether
-// anybody is.
-func (w *witness) hold(t *testing.T, data string) (answered bool) {
-	dev, ready, err := spawnDev(data)
-	require.NoError(t, err)
-	defer dev.kill()
-	defer func() {
-		for _, word := range []string{"panic:", "DATA RACE", "unexpected fault"} {
-			require.NotContains(t, dev.stderr.String(), word)
-		}
-	}()
-	select {
-	case up := <-ready:
-		if !up {
-			<-dev.ended
-			require.Contains(t, dev.stderr.String(), "keyfleet: ", "it says why, and what to do")
-			return false
-		}
-	case <-time.After(20 * time.Second):
-		return false // nobody answers
-	}
-	require.NoError(t, dev.readAddresses())
-	for name, key := range w.keys {
-		status, _ := get(t, http.MethodGet, dev.Check+"/v1/check/demo/echo-model", key.secret, "")
-		require.Contains(t, []int{key.status, http.StatusServiceUnavailable}, status, "%s\n%s", name, withoutPebble(dev.stderr.String()))
-		answered = answered || status == key.status
-	}
-	return answered
-}
-
-// TestDamagedFiles changes one file of a dev that has ended, in every way that disks and people know. What then starts answers
-// rightly or not at all. DAMAGE_TRIALS says how many times it is tried, DAMAGE_SEED where to begin.
+// TestDamagedFiles: whatever is done to one file of dev's, the next start goes on, rebuilds what it can, or refuses in a
+// sentence. A key that was deleted is not let in, and nothing panics. -every-damage leaves none out.
 func TestDamagedFiles(t *testing.T) {
-	trials, seed := setting(t, "DAMAGE_TRIALS", 12), setting(t, "DAMAGE_SEED", time.Now().UnixNano())
-	w := newWitness(t, func(string) {})
-	files := filesIn(t, w.data)
-	answered := 0
-	for i := range trials {
-		dice := rand.New(rand.NewPCG(uint64(seed+i), 0))
-		file := files[dice.IntN(len(files))]
-		kind := damages[dice.IntN(len(damages))]
-		name := fmt.Sprintf("seed=%d/%s/%s", seed+i, kind.name, file)
-		t.Run(strings.ReplaceAll(name, "$", ""), func(t *testing.T) {
-			data := filepath.Join(t.TempDir(), "data")
-			require.NoError(t, os.CopyFS(data, os.DirFS(w.data)))
-			restrict(t, data)
-			kind.do(t, dice, filepath.Join(data, file))
-			if w.hold(t, data) {
-				answered++
-			}
-		})
-	}
-	t.Logf("%d of %d answered", answered, trials)
-}
-
-// TestOldBackups puts one part of a dev back to what it was before a key was deleted.
-func TestOldBackups(t *testing.T) {
-	backup := filepath.Join(t.TempDir(), "backup")
-	w := newWitness(t, func(data string) { require.NoError(t, os.CopyFS(backup, os.DirFS(data))) })
-	for _, part := range []string{"nats", "catalog", "keyindex", "verifier", "signed-head"} {
-		t.Run(part, func(t *testing.T) {
-			data := filepath.Join(t.TempDir(), "data")
-			require.NoError(t, os.CopyFS(data, os.DirFS(w.data)))
-			require.NoError(t, os.RemoveAll(filepath.Join(data, part)))
-			if info, err := os.Stat(filepath.Join(backup, part)); err == nil && info.IsDir() {
-				require.NoError(t, os.CopyFS(filepath.Join(data, part), os.DirFS(filepath.Join(backup, part))))
-			} else {
-				kept, err := os.ReadFile(filepath.Join(backup, part))
-				require.NoError(t, err)
-				require.NoError(t, os.WriteFile(filepath.Join(data, part), kept, 0o600))
-			}
-			restrict(t, data)
-			answers := w.hold(t, data)
-			require.Equal(t, part != "nats", answers, "a log that has lost its end is found out; the rest catches up with it")
-		})
-	}
-}
-
-func setting(t *testing.T, variable string, otherwise int64) int64 {
-	text := os.Getenv(variable)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	require.NoError(t, err, variable)
-	return n
-}
-
-// restrict makes a copy of a directory as private as the original.
-func restrict(t *testing.T, dir string) {
-	require.NoError(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case e.IsDir():
-			return os.Chmod(path, 0o700)
-		default:
-			return os.Chmod(path, 0o600)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	w := newUsedDev(t)
+	type damage struct{ file, how int }
+	var all []damage
+	for file := range w.files {
+		for how := range damages {
+			all = append(all, damage{file, how})
 		}
-	}))
+	}
+	if !*everyDamage {
+		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		all = all[:usualDamages]
+	}
+	for _, d := range all {
+		file, how := w.files[d.file], damages[d.how]
+		outcome := w.startWith(t, func(data string) {
+			path := filepath.Join(data, file)
+			content, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.NoError(t, os.Remove(path))
+			if left := how.do(random, content); left != nil {
+				require.NoError(t, os.WriteFile(path, left, 0o600))
+			}
+		})
+		t.Logf("%s, %s: %s", kindOf(file), how.name, outcome)
+	}
 }
 
-func filesIn(t *testing.T, dir string) (files []string) {
-	require.NoError(t, fs.WalkDir(os.DirFS(dir), ".", func(path string, e fs.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
-			files = append(files, path)
+// TestLostAndOldDirectories: as above, with whole directories gone, or back from an old backup.
+func TestLostAndOldDirectories(t *testing.T) {
+	w := newUsedDev(t)
+	parts := []string{"nats", "nats/jetstream/$G/streams/KEYFLEET_LOG", "nats/jetstream/$G/streams/KV_KEYFLEET_ELECTION", "catalog", "verifier", "keyindex", "signed-head"}
+	for _, part := range parts {
+		lost := w.startWith(t, func(data string) { require.NoError(t, os.RemoveAll(filepath.Join(data, part))) })
+		t.Logf("%s, gone: %s", part, lost)
+		restored := w.startWith(t, func(data string) {
+			require.NoError(t, os.RemoveAll(filepath.Join(data, part)))
+			if old := filepath.Join(w.old, part); isThere(old) {
+				copyTree(t, old, filepath.Join(data, part))
+			}
+		})
+		t.Logf("%s, back from a backup: %s", part, restored)
+		for _, outcome := range []string{lost, restored} {
+			switch part {
+			case "nats", "nats/jetstream/$G/streams/KEYFLEET_LOG":
+				require.NotEqual(t, "goes on", outcome, "a log that lost its end is no log to go on with")
+			default:
+				require.Equal(t, "goes on", outcome, part)
+			}
+		}
+	}
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+var digits = regexp.MustCompile(`[0-9]+`)
+
+// kindOf is the same for files that differ only in their numbers.
+func kindOf(file string) string { return digits.ReplaceAllString(file, "N") }
+
+// usedDev is a directory that a dev has worked in and was killed over, and what it was at a backup before.
+type usedDev struct {
+	now, old    string
+	files       []string // with something in them
+	alive, dead string   // keys
+	last        uint64   // Seq, when it was killed
+}
+
+func newUsedDev(t *testing.T) *usedDev {
+	data := filepath.Join(t.TempDir(), "data")
+	w := &usedDev{now: filepath.Join(t.TempDir(), "now"), old: filepath.Join(t.TempDir(), "old")}
+	first := startDev(t, data)
+	w.alive = first.request(t, "keyfleet.cmd.demo.dev.key.create", `{"name":"alive-key","deployments":["echo-model"]}`).Secret
+	w.dead = first.request(t, "keyfleet.cmd.demo.dev.key.create", `{"name":"dead-key","deployments":["echo-model"]}`).Secret
+	require.Equal(t, statusDone, first.stop())
+	copyTree(t, data, w.old) // the key is not dead yet
+
+	second := startDev(t, data)
+	gone := second.request(t, "keyfleet.cmd.demo.dev.key.delete", `{"key":"dead-key","wait":"confirmed"}`)
+	require.Equal(t, "confirmed", gone.Confirmation.State)
+	w.last = uint64(gone.Seq)
+	require.Equal(t, statusDone, second.stop()) // there are tables now, and what the server notes at its stop
+	third := startDev(t, data)
+	for i := range 30 {
+		w.last = uint64(third.request(t, "keyfleet.cmd.demo.dev.key.create", fmt.Sprintf(`{"name":"key-%d"}`, i)).Seq)
+	}
+	third.kill()
+	copyTree(t, data, w.now)
+	require.NoError(t, filepath.WalkDir(w.now, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if file, _ := filepath.Rel(w.now, path); err == nil && info.Size() > 0 {
+			w.files = append(w.files, file)
 		}
 		return err
 	}))
-	slices.Sort(files)
-	return files
+	slices.Sort(w.files)
+	return w
 }
 
-// damages are what may become of a file.
-var damages = []struct {
-	name string
-	do   func(t *testing.T, dice *rand.Rand, file string)
-}{
-	{"bit flipped", changing(func(dice *rand.Rand, b []byte) []byte {
-		if len(b) > 0 {
-			b[dice.IntN(len(b))] ^= 1 << dice.IntN(8)
-		}
-		return b
-	})},
-	{"cut short", changing(func(dice *rand.Rand, b []byte) []byte { return b[:dice.IntN(len(b)+1)] })},
-	{"block of zeroes", changing(func(dice *rand.Rand, b []byte) []byte {
-		if len(b) > 0 {
-			from := dice.IntN(len(b))
-			clear(b[from:min(len(b), from+4096)])
-		}
-		return b
-	})},
-	{"garbage behind it", changing(func(dice *rand.Rand, b []byte) []byte {
-		return append(b, bytes.Repeat([]byte{byte(dice.Uint32())}, 1+dice.IntN(500))...)
-	})},
-	{"gone", func(t *testing.T, _ *rand.Rand, file string) { require.NoError(t, os.Remove(file)) }},
-}
-
-func changing(change func(*rand.Rand, []byte) []byte) func(*testing.T, *rand.Rand, string) {
-	return func(t *testing.T, dice *rand.Rand, file string) {
-		b, err := os.ReadFile(file)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(file, change(dice, b), 0o600))
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	info, err := os.Stat(from)
+	require.NoError(t, err)
+	if info.IsDir() {
+		require.NoError(t, os.CopyFS(to, os.DirFS(from)))
+		return
 	}
+	content, err := os.ReadFile(from)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to, content, 0o600))
+}
+
+// readyPatience is how long a dev that is damaged may take to say that it is ready, or why it never will be.
+const readyPatience = 20 * time.Second
+
+// startWith starts a dev on a copy of the directory that was changed, and says what became of it. It does not let it do wrong.
+func (w *usedDev) startWith(t *testing.T, change func(data string)) (outcome string) {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	copyTree(t, w.now, data)
+	require.NoError(t, os.Chmod(data, 0o700))
+	change(data)
+	checks := freeAddress(t)
+	d, ready, err := spawnDev(data, "--check", checks)
+	require.NoError(t, err)
+	defer d.kill()
+	isReady := false
+	select {
+	case isReady = <-ready:
+	case <-time.After(readyPatience):
+		outcome = "serves nothing"
+	}
+	dead, alive := statusAt(checks, w.dead), statusAt(checks, w.alive)
+	said := d.stderr.String()
+	require.NotEqual(t, http.StatusOK, dead, "a deleted key is let in:\n%s", said)
+	require.NotRegexp(t, `(?m)^(panic:|fatal error:|goroutine \d)`, said)
+	switch {
+	case outcome != "":
+	case isReady && alive == http.StatusOK && statusAt(checks, w.alive, "Keyfleet-Min-Seq", strconv.FormatUint(w.last, 10)) == http.StatusOK:
+		outcome = "goes on"
+	case isReady && alive == http.StatusOK:
+		outcome = "goes on without the log's end"
+	case isReady:
+		outcome = fmt.Sprintf("is ready, and says %d of a living key", alive)
+	default:
+		<-d.ended
+		outcome = "refuses"
+		t.Log(lastLine(said))
+		require.Contains(t, said, "keyfleet", "it says why")
+	}
+	return outcome
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
+
+// statusAt is 0 where nobody answers.
+func statusAt(checks, key string, header ...string) int {
+	r, err := http.NewRequest(http.MethodGet, "http://"+checks+"/v1/check/demo/echo-model", strings.NewReader(""))
+	if err != nil {
+		return 0
+	}
+	r.Header.Set("X-Api-Key", key)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0
+	}
+	answer.Body.Close()
+	return answer.StatusCode
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }

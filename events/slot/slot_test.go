@@ -67,3 +67,29 @@ func TestATornRecordIsNone(t *testing.T) {
 		require.NoError(t, g.Close())
 	}
 }
+
+// FuzzOpen: whatever is in the file, a record comes out whole or not at all, and another can be put.
+func FuzzOpen(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "slot")
+	sample, _, err := slot.Open(path)
+	require.NoError(f, err)
+	require.NoError(f, sample.Put([]byte("one")))
+	require.NoError(f, sample.Put([]byte("two")))
+	require.NoError(f, sample.Close())
+	whole, err := os.ReadFile(path)
+	require.NoError(f, err)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1])
+	f.Fuzz(func(t *testing.T, content []byte) {
+		path := filepath.Join(t.TempDir(), "slot")
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		f, record, err := slot.Open(path)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(record), slot.MaxRecord)
+		require.True(t, record == nil || bytes.Contains(content, record))
+		require.NoError(t, f.Put([]byte("new")))
+		require.NoError(t, f.Close())
+		_, record = reopen(t, path)
+		require.Equal(t, "new", string(record))
+	})
+}

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
@@ -191,4 +192,37 @@ func TestShippedConfiguration(t *testing.T) {
 		Check(t.Context(), envoySends(t, perRoute.GetCheckSettings().ContextExtensions))
 	require.NoError(t, err)
 	require.NotNil(t, answer.GetOkResponse())
+}
+
+// FuzzCheck: whatever Envoy hands on, it is answered or refused, and only what was allowed is let through.
+func FuzzCheck(f *testing.F) {
+	sample, err := proto.Marshal(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+		ContextExtensions: map[string]string{"project": "demo", "deployment": "echo-model"},
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Headers: map[string]string{"x-api-key": "kf_x", "keyfleet-min-seq": "3", "x-request-id": "a\r\nb"},
+		}},
+	}})
+	require.NoError(f, err)
+	f.Add(sample, true)
+	f.Fuzz(func(t *testing.T, data []byte, allows bool) {
+		var ask authv3.CheckRequest
+		if proto.Unmarshal(data, &ask) != nil {
+			return
+		}
+		c := &decided{reason: projections.Unknown}
+		if allows {
+			c.reason = projections.Allowed
+		}
+		answer, err := (&server{checker: c, log: slog.New(slog.DiscardHandler)}).Check(t.Context(), &ask)
+		if err != nil {
+			require.Equal(t, codes.FailedPrecondition, status.Code(err))
+			return
+		}
+		if !allows {
+			require.NotEqual(t, int32(codes.OK), answer.GetStatus().GetCode())
+		}
+		for _, h := range answer.GetDeniedResponse().GetHeaders() {
+			require.NotContains(t, h.GetHeader().GetValue(), "\n")
+		}
+	})
 }

@@ -242,3 +242,28 @@ func TestServerHasLimits(t *testing.T) {
 	require.NotZero(t, s.IdleTimeout)
 	require.NotZero(t, s.MaxHeaderBytes)
 }
+
+// FuzzChecks: whatever a caller sends, a refused key gets none of the answers that mean yes, and no header has two lines.
+func FuzzChecks(f *testing.F) {
+	f.Add("/v1/check/demo/echo-model", "kf_x", "Bearer dummy", "demo", "echo-model", "7", "id")
+	f.Add("/v1/check", "", "bearer  kf_y", "\x1b[2J", "..", ":", "a b")
+	h, err := New(answering(projections.Unknown), Options{})
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, path, key, authorization, project, deployment, minSeq, id string) {
+		r := request(http.MethodGet, "/")
+		r.URL.Path = path
+		for name, value := range map[string]string{KeyHeader: key, "Authorization": authorization, ProjectHeader: project,
+			deploymentHeader: deployment, minSeqHeader: minSeq, "X-Request-Id": id} {
+			r.Header.Set(name, value)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		require.GreaterOrEqual(t, w.Code, http.StatusMultipleChoices)
+		require.Less(t, w.Code, http.StatusInternalServerError)
+		for name, values := range w.Header() {
+			for _, value := range values {
+				require.False(t, strings.ContainsAny(value, "\r\n"), name)
+			}
+		}
+	})
+}
