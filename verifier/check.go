@@ -35,7 +35,8 @@ type Answer struct {
 	Staleness  time.Duration           // since that state was known to be the newest
 	Stale      bool                    // the lease is over, and the operator chose to serve on
 
-	at events.Instant // when it was decided
+	at   events.Instant // when it was decided
+	home uint64         // where uses count it
 }
 
 // Check decides. It does not block unless the request has a MinSeq that is still to come.
@@ -46,7 +47,7 @@ func (v *Verifier) Check(ctx context.Context, r Request) Answer {
 	}
 	v.tally.checks[a.Reason].Add(1)
 	if v.uses != nil && a.Allowed() {
-		v.uses.add(a.Key, a.at)
+		v.uses.add(a.Key, a.home, a.at)
 	}
 	return a
 }
@@ -58,15 +59,19 @@ func (v *Verifier) decide(r *Request) Answer {
 	foreign := v.idx.Charter().ForeignKeys
 	amiss := sizeAmiss(len(r.Key), foreign)
 	var digest events.Digest
+	var home uint64
 	if amiss == projections.Undecided {
 		digest = apikey.DigestOf(r.Key)
 		v.idx.Expect(&digest)
+		if v.uses != nil {
+			home = v.uses.expect(&digest)
+		}
 		if !foreign && !apikey.WellFormed(r.Key) {
 			amiss = projections.Malformed
 		}
 	}
 	wall, now := v.opts.Clock.Both()
-	a := Answer{Seq: g.applied, Staleness: g.staleness(now), Stale: g.stale(now)}
+	a := Answer{Seq: g.applied, Staleness: g.staleness(now), Stale: g.stale(now), home: home}
 	switch {
 	case !g.open(now):
 		a.Reason = projections.NotFresh

@@ -117,7 +117,7 @@ func TestUsesCountSideBySide(t *testing.T) {
 		for range hands {
 			all.Go(func() {
 				for k := range keys {
-					u.add(keyOf(k), events.Instant(k))
+					u.add(keyOf(k), uint64(k)*windowUses/keys, events.Instant(k))
 				}
 			})
 		}
@@ -135,7 +135,7 @@ func TestUsesCountSideBySide(t *testing.T) {
 	for k := range 2 * maxTries { // they want the same place
 		key := events.KeyID{7}
 		key[15] = byte(k + 1)
-		u.add(key, 1)
+		u.add(key, 7, 1)
 	}
 	take()
 	u.take(func(_ events.KeyID, count uint64, _ events.Instant) { sameStart += count })

@@ -3,8 +3,10 @@ package verifier
 import (
 	"encoding/binary"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections/keyindex/front"
 )
 
 // uses counts how often each key was let in. Checks add to it side by side, without a lock and without memory of their own; one
@@ -35,12 +37,20 @@ func newUses() *uses {
 	return u
 }
 
-// add counts one use. Ids are random: their first bits say where to look.
-func (u *uses) add(key events.KeyID, at events.Instant) {
+// expect says where to add what the digest's key may come to, and that the memory there is about to be needed: to wait for it would
+// take as long as all the rest of a check. A key with two secrets has two places.
+func (u *uses) expect(digest *events.Digest) (home uint64) {
+	home = binary.BigEndian.Uint64(digest[:8]) % windowUses
+	front.Prefetch(unsafe.Pointer(&u.counting.Load()[home]))
+	return home
+}
+
+// add counts one use, at or behind the place that is its home.
+func (u *uses) add(key events.KeyID, home uint64, at events.Instant) {
 	first, second := binary.BigEndian.Uint64(key[:8]), binary.BigEndian.Uint64(key[8:])
 	w := u.counting.Load()
 	for i := range uint64(maxTries) {
-		s := &w[(first+i)%windowUses]
+		s := &w[(home+i)%windowUses]
 		if s.isOf(first, second) {
 			s.count.Add(1)
 			if s.last.Load() < int64(at) {

@@ -2,8 +2,10 @@
 
 package front
 
-// prefetch has the processor bring a slot's cache line near without waiting for it. A plain load would not do: what comes
+import "unsafe"
+
+// Prefetch has the processor bring the cache line at an address near without waiting for it. A plain load would not do: what comes
 // behind it can run ahead of it for a few hundred instructions alone.
 //
 //go:noescape
-func prefetch(s *slot)
+func Prefetch(at unsafe.Pointer)

@@ -2,4 +2,7 @@
 
 package front
 
-func prefetch(*slot) {}
+import "unsafe"
+
+// Prefetch does nothing here.
+func Prefetch(unsafe.Pointer) {}

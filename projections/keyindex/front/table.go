@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"runtime"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/keyfleet/keyfleet/events"
 )
@@ -55,8 +56,8 @@ func (t *Table) Bytes() int64 { return int64(len(t.slots.Load().all)) * slotByte
 func (t *Table) Expect(d *events.Digest) {
 	s := t.slots.Load()
 	at := s.home(prefixOf(d))
-	prefetch(&s.all[at])
-	prefetch(&s.all[s.next(at)]) // every other look goes on to it
+	Prefetch(unsafe.Pointer(&s.all[at]))
+	Prefetch(unsafe.Pointer(&s.all[s.next(at)])) // every other look goes on to it
 	runtime.KeepAlive(s)
 }
 
