@@ -57,7 +57,7 @@ func newStand(ctx context.Context, b *bench, keys int, keep func(*stand, string,
 	if err != nil {
 		return nil, err
 	}
-	s = &stand{keyfleet: b.keyfleet, dir: dir, patience: startTimeout + time.Duration(keys)*50*time.Microsecond}
+	s = &stand{keyfleet: b.keyfleet, dir: dir, patience: startTimeout + time.Duration(keys)*200*time.Microsecond}
 	defer func() {
 		if err != nil {
 			s.stop()
