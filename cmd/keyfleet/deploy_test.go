@@ -5,12 +5,15 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -84,6 +87,18 @@ func (d *deployed) startVerifier(name string, at *server.Server) *serverProcess 
 
 // creds is a credentials file.
 func (d *deployed) creds(of string) string { return filepath.Join(d.dir, of+".creds") }
+
+// as connects with credentials, at the hub or a site's server.
+func (d *deployed) as(who string, at *server.Server) *nats.Conn {
+	d.Helper()
+	opts, err := withCredentials(d.creds(who))
+	require.NoError(d, err)
+	silent := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}) // refusals are what some look for
+	nc, err := nats.Connect(at.ClientURL(), append(opts, silent)...)
+	require.NoError(d, err)
+	d.Cleanup(nc.Close)
+	return nc
+}
 
 // What everyone must be able to do, with the credentials written for them and no others.
 func TestAFleetRunsOnWhatDeployInitWrites(t *testing.T) {
@@ -159,5 +174,22 @@ func TestDeployInitGrowsAFleet(t *testing.T) {
 		_, said, status := client(t, "", "", append([]string{"deploy", "init", filepath.Join(t.TempDir(), "x")}, args...)...)
 		require.Equal(t, statusUsage, status)
 		require.Contains(t, said, flag)
+	}
+}
+
+func TestDeployPageCommands(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "bin"), 0o700))
+	binary, err := exec.LookPath("keyfleet")
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(binary, filepath.Join(dir, "bin", "keyfleet")))
+	shell := exec.Command("bash", "-c", "set -eu\n"+strings.Join(blocksOf(t, "../../docs/deploy.md", "sh"), ""))
+	shell.Dir = dir
+	said, err := shell.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	for _, file := range []string{"keys", "hub/hub-3.conf", "hub/registry.creds", "hub/system.creds", "hub/setup.creds", "hub/metrics.creds",
+		"admins/acme.alice.creds", "owners/root.creds", "sites/ams/verifier.env", "sites/ada/auditor.creds"} {
+		_, err := os.Stat(filepath.Join(dir, "fleet", file))
+		require.NoError(t, err)
 	}
 }
