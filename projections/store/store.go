@@ -77,11 +77,13 @@ func isDamage(err error) bool {
 // Flush makes all that was written durable, or says why the disk does not take it: Pebble would wait until it does.
 func (db *DB) Flush() error {
 	db.trouble.forget()
-	flushed := make(chan error, 1)
-	go func() { flushed <- db.DB.Flush() }()
-	select {
-	case err := <-flushed:
+	flushed, err := db.AsyncFlush()
+	if err != nil {
 		return err
+	}
+	select {
+	case <-flushed:
+		return nil
 	case err := <-db.trouble.newest:
 		return fmt.Errorf("the disk does not take what is to be written: %w", err)
 	}
