@@ -13,7 +13,7 @@ COUNT    ?= 1
 TORTURE  ?= 10m
 STEPS    ?= 1000000
 
-.PHONY: help build run test check fuzz torture bench report cover clean go tools tally loadtest
+.PHONY: help build run test check fuzz torture bench report topology cover clean go tools tally loadtest
 
 help: ## list these targets
 	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,11 @@ bench: go loadtest ## run the benchmarks that match BENCH, COUNT times, into bin
 report: loadtest ## run the load tests, on a quiet machine, into loadtest/results, which README shows
 	$(LOADTEST) run --out loadtest/results
 	@echo "Compare two runs with $(LOADTEST) page NEW/run.json OLD/run.json >page.html"
+
+topology: build ## as root: a hub of three NATS servers, two registries and three PoPs on this machine; see docs/deploy.md
+	CGO_ENABLED=0 go build -o bin/nats-server github.com/nats-io/nats-server/v2
+	deploy/topology up
+	@echo "deploy/topology cut ams takes a PoP's line away, heal gives it back, down ends it; deploy/topology alone says more"
 
 cover: go ## measure what the tests reach, into bin/coverage.html
 	@mkdir -p bin

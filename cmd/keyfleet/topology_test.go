@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// topology is what make topology starts: see deploy/topology.
+type topology struct {
+	t   *testing.T
+	bin string
+}
+
+func startTopology(t *testing.T) *topology {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make network namespaces")
+	}
+	if out, err := exec.Command("ip", "netns", "add", "keyfleet-probe").CombinedOutput(); err != nil {
+		t.Skipf("no network namespaces here: %v: %s", err, out)
+	}
+	require.NoError(t, exec.Command("ip", "netns", "delete", "keyfleet-probe").Run())
+	top := &topology{t, t.TempDir()}
+	for program, of := range map[string]string{"keyfleet": ".", "nats-server": "github.com/nats-io/nats-server/v2"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(top.bin, program), of)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err := build.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := filepath.Glob(filepath.Join(top.bin, "topology", "*.log"))
+			for _, log := range logs {
+				text, _ := os.ReadFile(log)
+				t.Logf("%s:\n%s", filepath.Base(log), text[max(0, len(text)-2000):])
+			}
+		}
+		_, _, _ = top.do("", "down")
+	})
+	said, complaint, status := top.do("", "up")
+	require.Zero(t, status, complaint)
+	require.Equal(t, 3, strings.Count(said, "  serving  "), said)
+	return top
+}
+
+func (top *topology) do(stdin string, args ...string) (said, complaint string, status int) {
+	cmd := exec.Command("../../deploy/topology", args...)
+	cmd.Env = append(os.Environ(), "BIN="+top.bin)
+	var out, err bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &err
+	_ = cmd.Run()
+	return out.String(), err.String(), cmd.ProcessState.ExitCode()
+}
+
+func (top *topology) must(args ...string) string {
+	said, complaint, status := top.do("", args...)
+	require.Zero(top.t, status, "%s: %s", args, complaint)
+	return said
+}
+
+func (top *topology) check(pop, key string) int {
+	_, _, status := top.do(key, "check", pop, "--deployment", "llama")
+	return status
+}
+
+// eventually gives how long it took.
+func (top *topology) eventually(what string, done func() bool) time.Duration {
+	began := time.Now()
+	require.Eventually(top.t, done, time.Minute, 20*time.Millisecond, what)
+	return time.Since(began).Round(time.Millisecond)
+}
+
+// TestTopology has a whole fleet on one machine lose a line, a verifier, a NATS server and the active registry.
+func TestTopology(t *testing.T) {
+	top := startTopology(t)
+	top.must("keyfleet", "deployments", "register", "llama")
+	create := func(name string) string {
+		return top.must("keyfleet", "keys", "create", name, "--deployment", "llama", "--wait", "confirmed")
+	}
+	key, other := create("first"), create("other")
+	top.must("keyfleet", "keys", "delete", "other", "--wait", "confirmed")
+	for _, pop := range []string{"ams", "fra", "sin"} {
+		require.Equal(t, statusDone, top.check(pop, key), pop)
+		require.Equal(t, statusRefused, top.check(pop, other), pop)
+	}
+
+	top.must("cut", "ams")
+	top.must("kill", "verifier-ams")
+	top.must("start", "verifier-ams")
+	top.eventually("a verifier goes on after a restart, with the hub out of reach", func() bool { return top.check("ams", key) == statusDone })
+	_, complaint, status := top.do("", "keyfleet", "keys", "delete", "first", "--wait", "confirmed", "--wait-timeout", "2s")
+	require.Equal(t, statusUnavailable, status, "a deletion that one has not applied is not confirmed")
+	require.Contains(t, complaint, "ams in ams")
+	require.Equal(t, statusRefused, top.check("fra", key))
+	require.Equal(t, statusDone, top.check("ams", key), "until its lease is over")
+	top.must("heal", "ams")
+	t.Log("revoked after the line was back:", top.eventually("revoked", func() bool { return top.check("ams", key) == statusRefused }))
+
+	commands := func() bool {
+		_, _, status := top.do("", "keyfleet", "keys", "create", "probe-"+time.Now().Format("150405.000"), "--timeout", "1s")
+		return status == statusDone
+	}
+	top.must("kill", "hub2")
+	t.Log("commands after a NATS server of the hub was killed:", top.eventually("commands", commands))
+	top.must("start", "hub2")
+	fleet, _, _ := top.do("", "keyfleet", "fleet") // not without alarms just now
+	active, _, _ := strings.Cut(strings.TrimPrefix(fleet, "registry hub-"), ",")
+	top.must("kill", "registry"+active)
+	t.Log("commands after the active registry was killed:", top.eventually("commands", commands))
+	top.eventually("no alarm is left", func() bool {
+		_, _, status := top.do("", "keyfleet", "fleet")
+		return status == statusDone
+	})
+}
