@@ -27,8 +27,11 @@ func New(room int) *Filter {
 	return &Filter{seed: maphash.MakeSeed(), layers: [][]uint64{make([]uint64, words)}, room: words * perWord}
 }
 
-// Add shows it a key.
+// Add shows it a key. Another time makes no difference.
 func (f *Filter) Add(key []byte) {
+	if f.MayHave(key) {
+		return
+	}
 	last := f.layers[len(f.layers)-1]
 	if f.room == 0 {
 		last = make([]uint64, 2*len(last))
