@@ -29,6 +29,7 @@ type filler struct {
 	numbers  map[string]uint32
 	next     events.Digest // the first that was not read yet
 	done     bool
+	digests  int          // that there are in all, read or not: about as many
 	ids      *seen.Filter // of the keys that were read or changed
 }
 
@@ -43,18 +44,22 @@ func (idx *Index) startFront() {
 	if limit == 0 {
 		limit = usualFront
 	}
-	idx.fill = nil
-	keys := storedKeys(idx.db)
-	table, err := front.New(limit, keys)
-	if err != nil {
+	if idx.fill = newFiller(limit, storedKeys(idx.db)); idx.fill == nil {
 		return // the store answers
 	}
-	idx.fill = &filler{table: table, numbers: map[string]uint32{}, ids: seen.New(keys)}
 	ctx := idx.open
 	idx.filling.Go(func() {
 		for ctx.Err() == nil && idx.fillOn(ctx) {
 		}
 	})
+}
+
+func newFiller(limit int64, keys int) *filler {
+	table, err := front.New(limit, keys)
+	if err != nil {
+		return nil
+	}
+	return &filler{table: table, numbers: map[string]uint32{}, digests: keys, ids: seen.New(keys)}
 }
 
 // storedKeys is about how many there are, so that the front need not grow while it is filled. Each key has two records.
@@ -178,6 +183,10 @@ func (idx *Index) showInFront(c *change) {
 	for id := range c.keys {
 		f.ids.Add(id[:])
 	}
+	if err := f.makeRoom(c.places); err != nil {
+		idx.giveUpFront(err)
+		return
+	}
 	for digest, p := range c.places {
 		if !f.done && bytes.Compare(digest[:], f.next[:]) >= 0 {
 			continue // to be read yet
@@ -194,6 +203,20 @@ func (idx *Index) showInFront(c *change) {
 	if f.done && len(f.projects) != projects {
 		idx.front.Store(&inFront{f.table, slices.Clone(f.projects)})
 	}
+}
+
+// makeRoom also counts what is to be read yet. Digests stand in the table in their order, and while only the first of them do, it
+// is no emptier there than it will be everywhere.
+func (f *filler) makeRoom(places map[events.Digest]*place) error {
+	for _, p := range places {
+		switch had, has := p.stored != nil, !p.owner.IsZero(); {
+		case has && !had:
+			f.digests++
+		case had && !has:
+			f.digests--
+		}
+	}
+	return f.table.MakeRoom(f.digests)
 }
 
 // Expect says that Decide is about to be called with the digest. Two thirds of what Decide takes is waiting for memory, and what

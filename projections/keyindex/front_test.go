@@ -7,6 +7,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/keyindex/front"
 )
 
 // requireFront holds every answer that the front has a part in against the store's.
@@ -70,14 +71,37 @@ func TestStoredKeysAreCounted(t *testing.T) {
 	idx := openIndex(t, dir, Options{})
 	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
 	const keys = 5000
-	for range keys / 500 {
+	h.createKeys(idx, keys)
+	require.NoError(t, idx.Close())
+	idx = openIndex(t, dir, Options{})
+	require.InDelta(t, keys, storedKeys(idx.db), 10)
+}
+
+func (h *history) createKeys(idx *Index, n int) {
+	for range n / 500 {
 		es := make([]events.Event, 500)
 		for i := range es {
 			es[i] = events.Event{Project: "demo", Subject: h.id(), Rev: 1, Fact: &events.Created{Digest: h.bytes32(), ExpiresAt: events.Never}}
 		}
-		require.NoError(t, idx.Apply([]events.Entry{h.commit(es...)}))
+		require.NoError(h.t, idx.Apply([]events.Entry{h.commit(es...)}))
 	}
-	require.NoError(t, idx.Close())
-	idx = openIndex(t, dir, Options{})
-	require.InDelta(t, keys, storedKeys(idx.db), 10)
+}
+
+// A verifier that was away long applies more, while its front is filled, than the store had when that began.
+func TestAFrontFilledBesideALongReplayKnowsWhatIsUnknown(t *testing.T) {
+	h := newHistory(t, 1)
+	idx := openIndex(t, t.TempDir(), Options{FrontBytes: 64 << 20})
+	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+	h.createKeys(idx, 5000)
+	idx.filling.Wait()
+	idx.front.Store(nil)
+	idx.fill = newFiller(64<<20, 5000)
+	require.True(t, idx.fillOn(t.Context()))
+	h.createKeys(idx, 60_000)
+	for idx.fillOn(t.Context()) {
+	}
+	for range 1000 {
+		d := events.Digest(h.bytes32())
+		require.Equal(t, front.Absent, idx.front.Load().table.Look(&d, &front.Entry{}))
+	}
 }

@@ -46,8 +46,20 @@ type slots struct {
 // New makes an empty table that takes at most limit bytes, with room for about so many keys.
 func New(limit int64, keys int) (*Table, error) {
 	t := &Table{limit: limit}
-	return t, t.resize(max(smallest, min(keys+keys/2, int(limit/slotBytes))))
+	return t, t.resize(max(smallest, min(roomFor(keys), int(limit/slotBytes))))
 }
+
+// MakeRoom grows the table for so many keys in all, unless it is large enough: for a writer that knows of more keys than it puts
+// now. After ErrFull the table is not to be used any more.
+func (t *Table) MakeRoom(keys int) error {
+	if size := len(t.slots.Load().all); keys >= size/4*3 {
+		return t.resize(roomFor(keys))
+	}
+	return nil
+}
+
+// roomFor is how many slots keep so many keys for some time.
+func roomFor(keys int) int { return keys + keys/2 }
 
 // Bytes is the memory that the table takes.
 func (t *Table) Bytes() int64 { return int64(len(t.slots.Load().all)) * slotBytes }

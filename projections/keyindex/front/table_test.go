@@ -159,6 +159,23 @@ func TestATableWithRoomForItsKeysDoesNotGrow(t *testing.T) {
 	}
 }
 
+// A reader that was stopped in the middle of a slot, while the writer went over it once or more, sees by the version that it did: it
+// is even again, and another one, whatever was written. TestReadersSeeWholeEntries seldom stops one for that long.
+func TestEachWriteHasAnotherVersion(t *testing.T) {
+	var s slot
+	seen := map[uint64]bool{0: true}
+	for n := range uint64(1000) {
+		e := entry(n % 2)
+		words := e.words(prefix{1, 2})
+		write(&s, &words)
+		version := s[0] & versionMask
+		require.Zero(t, version&1, "the slot is left as if it was being written")
+		require.False(t, seen[version], "write %d gives version %d again", n, version)
+		require.Equal(t, words[0]&^versionMask, s[0]&^versionMask)
+		seen[version] = true
+	}
+}
+
 // Readers beside a writer see whole entries, and never an older one than was there when they began. Both halves of an entry
 // say its number; a torn read would mix them.
 func TestReadersSeeWholeEntries(t *testing.T) {
