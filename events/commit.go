@@ -131,7 +131,7 @@ func DecodeCommit(body []byte) (*Commit, error) {
 		if r.err != nil {
 			break
 		}
-		*leaf = reader{data: c.leaves[i]}
+		*leaf = reader{data: c.leaves[i], behind: n - i - 1, project: leaf.project, room: leaf.room}
 		if err := leaf.event(&c.events[i]); err != nil {
 			return nil, fmt.Errorf("commit: Seq %d: %w", c.First+Seq(i), err)
 		}
@@ -155,6 +155,8 @@ func (r schemaFirst) array(int) {
 	}
 	switch {
 	case r.err != nil:
+	case schema == 0:
+		r.fail("want a schema, the first of which is 1")
 	case schema != Schema:
 		r.err = fmt.Errorf("%w: %d, newest known is %d", ErrUnknownSchema, schema, Schema)
 	case n != 8:

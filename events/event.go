@@ -62,7 +62,10 @@ func DecodeEvent(data []byte) (e Event, err error) {
 func (r *reader) event(e *Event) error {
 	r.array(6)
 	t := r.textBytes()
-	r.text(&e.Project)
+	if project := r.textBytes(); string(project) != r.project {
+		r.project = string(project)
+	}
+	e.Project = r.project
 	r.bin16(&e.Subject)
 	r.uint(&e.Rev)
 	if r.err != nil {

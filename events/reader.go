@@ -15,6 +15,11 @@ type reader struct {
 	data []byte
 	at   int // how much of it is read
 	err  error
+
+	// Of the events of one commit, which live as long as each other.
+	behind  int            // how many are still to be read
+	project string         // the last one's: most are the next one's, too
+	room    []DeploymentID // for what they name
 }
 
 func newReader(data []byte) *reader { return &reader{data: data} }
@@ -215,7 +220,12 @@ func (r *reader) deployments(v *[]DeploymentID) {
 		*v = nil
 		return
 	}
-	ids := make([]DeploymentID, n)
+	const most = 64 // events to make room for at a time
+	if len(r.room) < n {
+		r.room = make([]DeploymentID, n*(1+min(r.behind, most)))
+	}
+	ids := r.room[:n:n]
+	r.room = r.room[n:]
 	for i := range ids {
 		r.bin16((*[16]byte)(&ids[i]))
 	}
