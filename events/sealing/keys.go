@@ -1,8 +1,6 @@
 package sealing
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -29,8 +27,8 @@ var ErrKeys = errors.New("sealing keys are lines of 64 hexadecimal digits, the n
 // ParseKeys reads sealing keys, one a line. Empty lines and such as begin with # are passed over.
 func ParseKeys(text []byte) (Keys, error) {
 	var keys Keys
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		line := strings.TrimSpace(lines.Text())
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
 			continue
 		}

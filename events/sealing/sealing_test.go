@@ -88,4 +88,7 @@ func TestParseKeys(t *testing.T) {
 		_, err := ParseKeys([]byte(wrong))
 		require.Equal(t, ErrKeys, err, "it says nothing of what the file holds")
 	}
+	keys, err := ParseKeys([]byte(newKey + "\n# " + strings.Repeat("x", 1<<17) + "\r\n\n" + oldKey))
+	require.NoError(t, err)
+	require.Len(t, keys, 2, "also behind a long line")
 }
