@@ -147,15 +147,6 @@ func (p *page) take(texts ...string) bool {
 	return p.seen > p.offset && p.seen <= p.offset+p.limit
 }
 
-// skip is how many need not even be looked at: all before the page, unless a search has to tell which those are.
-func (p *page) skip() int {
-	if p.search != "" {
-		return 0
-	}
-	p.seen = p.offset
-	return p.offset
-}
-
 // full reports whether nothing further can be on the page. Without a search, what follows need not be
 // looked at: the project's own count tells how many there are.
 func (p *page) full() bool { return p.search == "" && p.seen >= p.offset+p.limit }
@@ -172,22 +163,46 @@ func listKeys(ctx context.Context, r *catalog.Reader, c *Command, now events.Ins
 	if err != nil {
 		return nil, err
 	}
-	orders := map[string]catalog.Order{"name": catalog.ByName, "created_at": catalog.ByCreated, "expires_at": catalog.ByExpiry}
+	order := map[string]catalog.Order{"name": catalog.ByName, "created_at": catalog.ByCreated, "expires_at": catalog.ByExpiry}[p.order]
 	list := &KeyPage{Results: []KeyView{}, Seq: r.Position.Seq}
-	err = r.Keys(c.Project, orders[p.order], p.descending, p.skip(), func(k *projections.Key) (bool, error) {
-		if !p.take(k.Name, k.Description, k.Hint, k.ID.String()) {
-			return !p.full(), ctx.Err()
-		}
+	show := func(k *projections.Key) error {
 		view, err := viewUsedKey(r, k, now)
 		list.Results = append(list.Results, view)
-		return !p.full(), err
+		return err
+	}
+	if p.search != "" {
+		return list, searchKeys(ctx, r, c, &p, order, list, show)
+	}
+	err = r.Keys(c.Project, order, p.descending, p.offset, func(k *projections.Key) (bool, error) {
+		err := show(k)
+		return len(list.Results) < p.limit, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	project, err := r.Project(c.Project)
-	list.Count = p.count(project.Keys)
+	list.Count = project.Keys
 	return list, err
+}
+
+// searchKeys shows those on the page of the keys that match, and counts all of them.
+func searchKeys(ctx context.Context, r *catalog.Reader, c *Command, p *page, order catalog.Order, list *KeyPage, show func(*projections.Key) error) error {
+	ids, err := r.Search(c.Project, p.search, order, p.descending, ctx.Err)
+	if err != nil {
+		return err
+	}
+	list.Count = len(ids)
+	from := min(p.offset, len(ids))
+	for _, id := range ids[from:min(from+p.limit, len(ids))] {
+		k, err := r.Key(id)
+		if err != nil {
+			return err
+		}
+		if err := show(&k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func getDeployment(ctx context.Context, r *catalog.Reader, c *Command) (any, error) {

@@ -105,7 +105,10 @@ func (c *Catalog) load() error {
 	if _, err := v.get(metaKey, &m); err != nil {
 		return err
 	}
-	if m.Format != format {
+	switch {
+	case m.Format < format:
+		return fmt.Errorf("%w: format %d, and this binary reads format %d", errOlder, m.Format, format)
+	case m.Format > format:
 		return fmt.Errorf("it is of format %d, this binary reads format %d: "+
 			"use the binary that wrote it, or remove the directory to rebuild it from the log", m.Format, format)
 	}

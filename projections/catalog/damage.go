@@ -15,10 +15,13 @@ import (
 // damageFile says that what is stored proved damaged. It is empty: the log of the process has told how.
 const damageFile = "CORRUPT"
 
-var errMarked = errors.New("an earlier run has found it damaged")
+var (
+	errMarked = errors.New("an earlier run has found it damaged")
+	errOlder  = errors.New("it was written by an older binary")
+)
 
-// openOrBeginAnew throws a damaged catalog away. All of it is read from the log again, but for receipts, and for what
-// the stream of uses does not have any more.
+// openOrBeginAnew throws a catalog away that is damaged, or of an older format. All of it is read from the log again, but for
+// receipts, and for what the stream of uses does not have any more.
 func openOrBeginAnew(dir string, opts Options) (*Catalog, error) {
 	if err := opts.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -30,12 +33,12 @@ func openOrBeginAnew(dir string, opts Options) (*Catalog, error) {
 	}
 	if !found {
 		c, err := open(dir, opts)
-		if !isDamage(err) {
+		if !isDamage(err) && !errors.Is(err, errOlder) {
 			return c, err
 		}
 		why = err
 	}
-	opts.Log.Warn("the catalog is damaged: beginning an empty one", "dir", dir, "error", why.Error())
+	opts.Log.Warn("the catalog is made anew from the log", "dir", dir, "why", why.Error())
 	if err := empty(dir, opts.FS); err != nil {
 		return nil, errors.Join(why, err)
 	}

@@ -91,3 +91,26 @@ func dump(c *catalog.Catalog) (all map[string]string) {
 	}()
 	return c.Dump()
 }
+
+// A catalog of an older binary is made anew. That of a newer one is left alone: who went back a version may go forward again.
+func TestOtherFormats(t *testing.T) {
+	disk := vfs.NewMem()
+	w := &world{t: t, rng: rand.New(rand.NewPCG(1, 2)), now: 1_800_000_000_000}
+	c := open(t, disk)
+	w.append(c, events.Event{Fact: &events.LogOpened{Incarnation: events.Incarnation{1}}, Admin: events.Admin{}.Plain()})
+	want := c.Dump()
+	require.NoError(t, c.StoreFormat(2))
+	require.NoError(t, c.Close())
+
+	c = open(t, disk)
+	require.Zero(t, c.Position().Seq)
+	require.NoError(t, c.Apply(w.log))
+	require.Equal(t, want, c.Dump())
+	require.NoError(t, c.StoreFormat(99))
+	require.NoError(t, c.Close())
+
+	for range 2 {
+		_, err := catalog.Open("catalog", catalog.Options{FS: disk})
+		require.ErrorContains(t, err, "use the binary that wrote it")
+	}
+}

@@ -17,3 +17,12 @@ func (c *Catalog) Dump() map[string]string {
 	}
 	return all
 }
+
+// StoreFormat makes it a catalog of another format, as far as it tells itself.
+func (c *Catalog) StoreFormat(n int) error {
+	data, err := marshal(meta{Format: n, Position: c.Position()})
+	if err != nil {
+		return err
+	}
+	return c.db.Set(metaKey, data, pebble.NoSync)
+}

@@ -8,9 +8,9 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 )
 
-// format is the version of all that is stored. A catalog of another format is refused; removing its
-// directory makes the registry fold the log from its beginning.
-const format = 2
+// format is the version of all that is stored. A catalog of an older one is thrown away, and made anew from the log; one of a
+// newer binary is refused.
+const format = 3
 
 // The first byte of every stored key says what stands there.
 const (
@@ -18,7 +18,7 @@ const (
 	charterSpace     = 'B' // -> projections.Charter
 	projectSpace     = 'P' // project -> Project
 	keySpace         = 'K' // key id -> projections.Key
-	keyNameSpace     = 'N' // project 0 name -> key id
+	keyNameSpace     = 'N' // project 0 name -> see named
 	digestSpace      = 'G' // digest -> key id
 	deploymentSpace  = 'D' // deployment id -> projections.Deployment
 	deploymentNames  = 'E' // project 0 name -> deployment id

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -158,21 +159,19 @@ type pointer struct{ key, value []byte }
 // although the key still names it.
 func (t *Txn) movePointers(old, now []pointer) error {
 	var err error
-	stays := make(map[string]bool, len(old))
+	gone := make(map[string][]byte, len(old))
 	for _, p := range old {
-		stays[string(p.key)] = false
+		gone[string(p.key)] = p.value
 	}
 	for _, p := range now {
-		if _, stood := stays[string(p.key)]; stood {
-			stays[string(p.key)] = true
-		} else {
+		value, stood := gone[string(p.key)]
+		if !stood || !bytes.Equal(value, p.value) {
 			err = errors.Join(err, t.point(p))
 		}
+		delete(gone, string(p.key))
 	}
-	for key, stays := range stays {
-		if !stays {
-			err = errors.Join(err, t.pending.remove([]byte(key)))
-		}
+	for key := range gone {
+		err = errors.Join(err, t.pending.remove([]byte(key)))
 	}
 	return err
 }
@@ -194,7 +193,7 @@ func pointersTo(k *projections.Key) []pointer {
 	}
 	p := make([]pointer, 0, 8)
 	p = append(p,
-		pointer{nameKey(keyNameSpace, k.Project, k.Name), k.ID[:]},
+		pointer{nameKey(keyNameSpace, k.Project, k.Name), named(k)},
 		pointer{timeKey(keyCreatedSpace, k.Project, k.CreatedAt, k.ID), nil},
 		pointer{timeKey(keyExpiringSpace, k.Project, k.ExpiresAt, k.ID), nil},
 		pointer{digestKey(k.Digest), k.ID[:]})

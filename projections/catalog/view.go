@@ -135,11 +135,11 @@ func (v *View) Keys(project string, by Order, descending bool, skip int, yield f
 			skip--
 			return true, nil
 		}
-		id := value
-		if by != ByName {
-			id = pointer[len(pointer)-len(events.KeyID{}):]
+		id, err := listed(by, pointer, value)
+		if err != nil {
+			return false, err
 		}
-		k, err := v.Key(events.KeyID(id))
+		k, err := v.Key(id)
 		if err != nil {
 			return false, err
 		}
@@ -228,7 +228,7 @@ func (v *View) getID(key []byte) (id [16]byte, err error) {
 	if err != nil {
 		return id, fmt.Errorf("read catalog: %w", err)
 	}
-	copy(id[:], value)
+	copy(id[:], value) // a name leads to more than an id, see named
 	return id, closer.Close()
 }
 
