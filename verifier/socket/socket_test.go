@@ -90,6 +90,16 @@ func TestBytes(t *testing.T) {
 	require.Equal(t, "001e"+"01"+"01"+"cd"+strings.Repeat("00", 15)+"0000000000000102"+"000003e8", hex.EncodeToString(out))
 }
 
+func TestTheLongestNames(t *testing.T) {
+	c := dial(t, serve(t, echoing{}))
+	longest := strings.Repeat("n", 255)
+	a, err := c.Check(t.Context(), verifier.Request{Project: longest, Deployment: longest, Key: []byte{1}, MinSeq: 7})
+	require.NoError(t, err)
+	require.Equal(t, events.Seq(7), a.Seq)
+	_, err = c.Check(t.Context(), verifier.Request{Project: longest + "n", Deployment: "d", Key: []byte{1}})
+	require.ErrorContains(t, err, "does not fit")
+}
+
 func TestManyAtOnceGetTheirOwnAnswers(t *testing.T) {
 	c := dial(t, serve(t, echoing{}))
 	var all sync.WaitGroup
@@ -201,6 +211,9 @@ func FuzzRequest(f *testing.F) {
 	whole, err := appendRequest(nil, &verifier.Request{Project: "demo", Deployment: "echo", Key: []byte("k"), MinSeq: 3})
 	require.NoError(f, err)
 	f.Add(whole[lengthSize:])
+	longest, err := appendRequest(nil, &verifier.Request{Project: strings.Repeat("n", 255), Key: []byte("k")})
+	require.NoError(f, err)
+	f.Add(longest[lengthSize:])
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		r, err := parseRequest(payload, &names{})
 		if err != nil || len(payload) > maxRequest {

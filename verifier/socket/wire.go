@@ -70,7 +70,8 @@ func cutText(b []byte) (text, rest []byte, ok bool) {
 	if len(b) == 0 || len(b) <= int(b[0]) {
 		return nil, nil, false
 	}
-	return b[1 : 1+b[0]], b[1+b[0]:], true
+	end := 1 + int(b[0])
+	return b[1:end], b[end:], true
 }
 
 // names are those of the request before: most requests of a connection name the same.
