@@ -13,10 +13,10 @@ COUNT    ?= 1
 TORTURE  ?= 10m
 STEPS    ?= 1000000
 
-.PHONY: help build run test check fuzz torture bench report topology cover clean go tools tally loadtest
+.PHONY: help build run test check simulate fuzz torture bench report topology cover clean go tools tally loadtest
 
 help: ## list these targets
-	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-7s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
 
 build: go ## build bin/keyfleet, static, reproducible and stamped with its version
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/keyfleet ./cmd/keyfleet
@@ -43,10 +43,12 @@ check: go tools tally ## gofmt, go vet, linters, dead code, structure of the tre
 fuzz: go ## fuzz each target for FUZZTIME (20s)
 	@.ci/fuzz $(FUZZTIME)
 
-torture: go ## simulate STEPS (1000000) steps, torture a fleet for TORTURE (10m), damage every file
+simulate: go ## simulate STEPS (1000000) steps of what the world does to a fleet, on all cores
 	KEYFLEET_SIM_STEPS=$(STEPS) go test -timeout=0 -count=1 -v -run '^TestSimulation$$' ./verifier
+
+torture: simulate ## simulate, torture a fleet for TORTURE (10m), damage every file, cut the power
 	KEYFLEET_TORTURE=$(TORTURE) go test -timeout=0 -count=1 -v -run '^TestTorture$$' ./loadtest
-	go test -timeout=0 -count=1 -v -run '^TestDamagedFiles$$' ./cmd/keyfleet -every-damage
+	go test -timeout=0 -count=1 -v -run '^TestDamagedFiles$$|^TestALossOfPowerTakesNothingAcknowledged$$' ./cmd/keyfleet -every-damage -power-cuts 60
 
 bench: go loadtest ## run the benchmarks that match BENCH, COUNT times, into bin/bench.txt; by default all, and load tests
 	@mkdir -p bin

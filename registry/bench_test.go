@@ -27,9 +27,11 @@ func BenchmarkCommands(b *testing.B) {
 	require.NoError(b, err)
 	cat, err := catalog.Open(b.TempDir(), catalog.Options{})
 	require.NoError(b, err)
+	heads, err := registry.OpenHeadFile(b.TempDir())
+	require.NoError(b, err)
 	opened := make(chan struct{})
 	svc := registry.NewService(log, cat, &office{lease: longLease * 1000}, registry.Options{
-		Name: "bench", Observe: func(e registry.Event) {
+		Name: "bench", Heads: heads, Observe: func(e registry.Event) {
 			if _, ok := e.(registry.TermOpened); ok {
 				close(opened)
 			}
@@ -38,7 +40,7 @@ func BenchmarkCommands(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error)
 	go func() { done <- svc.Run(ctx) }()
-	b.Cleanup(func() { cancel(); <-done; _ = cat.Close() })
+	b.Cleanup(func() { cancel(); <-done; _ = cat.Close(); _ = heads.Close() })
 	<-opened
 
 	var made atomic.Int64

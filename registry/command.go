@@ -45,6 +45,9 @@ const (
 	FleetRelease Verb = "fleet.release"
 	FleetLease   Verb = "fleet.lease"
 
+	FleetAddSigningKey    Verb = "fleet.add-signing-key"
+	FleetRetireSigningKey Verb = "fleet.retire-signing-key"
+
 	FleetCheckpoint Verb = "fleet.checkpoint"
 
 	// What only a registry tells itself. No request names these.
@@ -60,8 +63,9 @@ type Command struct {
 	Verb    Verb
 	Request Request
 
-	finger [16]byte // kept by fingerprint
-	member *member  // of memberJoins and memberLeaves
+	finger [16]byte         // kept by fingerprint
+	member *member          // of memberJoins and memberLeaves
+	signs  events.PublicKey // of FleetRetireSigningKey: what the registry signs with
 }
 
 // Request is a command's fields, as they are sent. Absent is nil or empty; what a verb does not
@@ -93,6 +97,8 @@ type Request struct {
 	Reason   string `json:"reason,omitempty"`   // why a scrapped verifier is released
 	Lease    string `json:"lease,omitempty"`    // as ParseDuration reads it
 	Seq      uint64 `json:"seq,omitempty"`      // whose verdict is asked for
+
+	SigningKey string `json:"signing_key,omitempty"` // public half, hexadecimal
 
 	Wait        string `json:"wait,omitempty"`         // recorded (default) or confirmed
 	WaitTimeout string `json:"wait_timeout,omitempty"` // as ParseDuration reads it; default 30s
@@ -145,6 +151,9 @@ var verbs = map[Verb]verbRule{
 	FleetConfirm: {fields: "seq wait_timeout", required: "seq", query: true},
 	FleetRelease: {fields: "instance reason", required: "instance reason"},
 	FleetLease:   {fields: "lease", required: "lease"},
+
+	FleetAddSigningKey:    {fields: "signing_key", required: "signing_key"},
+	FleetRetireSigningKey: {fields: "signing_key", required: "signing_key"},
 
 	FleetCheckpoint: {query: true},
 }

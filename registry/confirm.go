@@ -31,6 +31,14 @@ func headOf(p events.Position) head.Head {
 	return head.Head{Incarnation: p.Incarnation, Seq: p.Seq, Chain: p.Chain}
 }
 
+// noteEnd keeps on this machine how far the log came, before anybody is answered by it: a second pair of eyes. Where it cannot be
+// written the log is durable all the same; the next grant, for which a head must be kept beside it, makes that known.
+func (s *Service) noteEnd() {
+	if s.opts.Heads != nil {
+		_ = s.opts.Heads.Note(signedHead(s.catalog.Position()))
+	}
+}
+
 // noteDurable tells the fleet how far the log is durable.
 func (s *Service) noteDurable() {
 	if l := s.leading.Load(); l != nil {

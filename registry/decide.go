@@ -110,6 +110,10 @@ func (d *decision) decideFleet() error {
 		return d.release()
 	case FleetLease:
 		return d.changeLease()
+	case FleetAddSigningKey:
+		return d.addSigningKey()
+	case FleetRetireSigningKey:
+		return d.retireSigningKey()
 	case memberJoins:
 		return d.join()
 	case memberLeaves:

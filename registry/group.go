@@ -151,6 +151,7 @@ func (g *group) makeDurable(ctx context.Context) error {
 	if err := g.txn.Commit(entry); err != nil {
 		return err
 	}
+	g.s.noteEnd()
 	g.s.noteDurable()
 	g.s.opts.Observe(Committed{
 		At: g.s.catalog.Position(), Commands: len(g.answers), Events: len(g.commit.Events()), Expired: g.expired,

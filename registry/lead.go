@@ -31,9 +31,10 @@ func (s *Service) lead(parent context.Context, won Leadership) (led bool, err er
 		return false, err
 	}
 	l := &leading{Leadership: won, term: term, over: ctx, end: end, members: s.openFleet(term)}
+	s.hearClocks(l)
 	s.leading.Store(l)
 	s.opts.Observe(TermOpened{Term: term, At: s.catalog.Position()})
-	helpers.Go(func() { s.keepAttesting(ctx) })
+	helpers.Go(func() { s.keepAttesting(ctx, l) })
 	helpers.Go(func() { s.watchMembers(ctx, l) })
 
 	err = s.carryOut(ctx, l)

@@ -18,14 +18,16 @@ import (
 // SelfLease is how long behind its last successful put an election may be believed in.
 const SelfLease = 2 * time.Second
 
-// HeadKeeper keeps the last head that was signed, so that a log which lost its end is known when it is seen again. Keep returns
-// once power may fail. It is not called concurrently.
+// HeadKeeper keeps how far the log came, so that one which lost its end is known when it is seen again. Keep is for a head that is
+// about to be signed, and returns once power may fail. Note is for one that callers are about to be answered by, and returns once
+// the process may end. Each is called by one goroutine at a time. Kept is the newest of both.
 type HeadKeeper interface {
 	Keep(SignedHead) error
+	Note(SignedHead) error
 	Kept() (SignedHead, bool)
 }
 
-// SignedHead is a head that was signed, and where in the stream its last commit stands.
+// SignedHead is a head that was signed or answered by, and where in the stream its last commit stands.
 type SignedHead struct {
 	head.Head
 	StreamSeq uint64
@@ -64,7 +66,8 @@ func (s *Service) Renew(ctx context.Context, verifier string, r head.Renewal) ([
 		return nil, s.refuseGrant(verifier, &r, err)
 	}
 	if err := s.keepHead(); err != nil {
-		return nil, err
+		l.end(err) // another can lead that can also grant leases
+		return nil, errStandby
 	}
 	signed := g.Sign(s.opts.SigningKey)
 	if s.leading.Load() != l || s.opts.Clock.Elapsed() >= l.SelfLease() {
@@ -74,26 +77,34 @@ func (s *Service) Renew(ctx context.Context, verifier string, r head.Renewal) ([
 }
 
 // compareHeads halts the registry when a head that it signed is no prefix of the log (rule ROLLBACK). What another key signed, or
-// what was signed of another incarnation, says nothing about this log.
+// what was signed of another incarnation, says nothing about this log. Who signed a head is asked only of one that would halt it:
+// to verify the signatures of all would be the most of what a renewal costs.
 func (s *Service) compareHeads(l *leading, r *head.Renewal) error {
-	newest, err := head.Open(r.Newest, s.catalog.Charter().SigningKeys...)
+	newest, err := head.Peek(r.Newest)
 	l.members.Lock()
 	standing := l.members.Compare(newest.Head)
 	end := l.members.End()
 	l.members.Unlock()
-	ours := err == nil && newest.Incarnation == end.Incarnation
+	later, contradicts := newest.Term > l.term, standing == fleet.Ahead || standing == fleet.Other
+	halts := err == nil && newest.Incarnation == end.Incarnation && (later || contradicts)
 	switch {
-	case !ours:
-	case newest.Term > l.term:
+	case !halts || !s.isSigned(r.Newest):
+		return nil
+	case later:
 		l.end(fmt.Errorf("%w: a verifier was granted something in term %d, this is term %d", errDeposed, newest.Term, l.term))
 		return errStandby
-	case standing == fleet.Ahead || standing == fleet.Other:
+	default:
 		lost := fmt.Errorf("%w: a verifier holds a signed head at Seq %d with chain hash %s, and the log ends at Seq %d with %s",
 			events.ErrFork, newest.Seq, newest.Chain, end.Seq, end.Chain)
 		l.end(lost)
 		return lost
 	}
-	return nil
+}
+
+// isSigned reports whether one of the log's keys signed the grant.
+func (s *Service) isSigned(grant []byte) bool {
+	_, err := head.Open(grant, s.catalog.Charter().SigningKeys...)
+	return err == nil
 }
 
 // admit makes sure that the instance is a member, as the log has it.
@@ -170,8 +181,8 @@ func (s *Service) grant(ctx context.Context, l *leading, r *head.Renewal) (head.
 		g, err := l.members.Grant(r, ticket, s.opts.Clock.Elapsed())
 		l.members.Unlock()
 		if !errors.Is(err, fleet.ErrAhead) || waited >= aheadPatience {
-			if now, attested := s.attested.now(); err == nil && attested {
-				g.Attested = now
+			if err == nil {
+				g.Attested, _ = s.attest(l)
 			}
 			return g, err
 		}
@@ -214,15 +225,13 @@ func (s *Service) keepHead() error {
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
 	at := s.catalog.Position() // no older than the grant's
-	if kept, has := s.opts.Heads.Kept(); has && kept.Seq == at.Seq && kept.Chain == at.Chain {
-		return nil
-	}
-	newest := SignedHead{head.Head{Incarnation: at.Incarnation, Seq: at.Seq, Chain: at.Chain}, at.StreamSeq}
-	if err := s.opts.Heads.Keep(newest); err != nil {
-		return fmt.Errorf("keep the head that is to be signed: %w", err)
+	if err := s.opts.Heads.Keep(signedHead(at)); err != nil {
+		return fmt.Errorf("keep the head that is to be signed, without which nobody is granted a lease: %w", err)
 	}
 	return nil
 }
+
+func signedHead(at events.Position) SignedHead { return SignedHead{headOf(at), at.StreamSeq} }
 
 // Acknowledge counts what an instance of the verifier says it has applied.
 func (s *Service) Acknowledge(verifier string, a head.Ack) {

@@ -3,7 +3,8 @@ package registry_test
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"path/filepath"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/eventlogtest"
 	"github.com/keyfleet/keyfleet/events/head"
+	"github.com/keyfleet/keyfleet/projections/catalog"
 	"github.com/keyfleet/keyfleet/registry"
 )
 
@@ -26,6 +28,8 @@ type edge struct {
 	newest []byte
 	at     head.Head
 	join   *head.Join
+
+	clockAhead time.Duration // of its own clock
 }
 
 func (h *hub) edge(t *testing.T, name string, mode events.Mode) *edge {
@@ -39,6 +43,7 @@ func (h *hub) edge(t *testing.T, name string, mode events.Mode) *edge {
 func (e *edge) ask() (head.Grant, error) {
 	r := head.Renewal{
 		Ack: head.Ack{Instance: e.as, Head: e.at}, Ticket: e.ticket, Newest: e.newest, Join: e.join, Schema: 1, State: "serving",
+		Wall: events.InstantOf(e.clock.Now().Add(e.clockAhead)),
 	}
 	_, _ = rand.Read(r.Nonce[:])
 	signed, err := e.Renew(e.t.Context(), e.name, r)
@@ -288,7 +293,7 @@ func TestARegistryRemembersWhatItSigned(t *testing.T) {
 	h.stop()
 	other := newWorld() // the log was lost, and somebody began another
 	h = openHub(t, other, t.TempDir())
-	heads, err := registry.OpenHeadFile(filepath.Join(dir, "other"))
+	heads, err := registry.OpenHeadFile(t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, heads.Close()) })
 	require.NoError(t, heads.Keep(registry.SignedHead{Head: head.Head{Incarnation: events.Incarnation{1}, Seq: 2}, StreamSeq: 2}))
@@ -366,4 +371,94 @@ func TestJoinsAreHeldToTheRules(t *testing.T) {
 	_, err := h.edge(t, "crashes", events.ModeDeny).ask()
 	requireRefusal(t, registry.Conflict, err)
 	h.edge(t, "another", events.ModeDeny).renews()
+}
+
+// forgetful cannot write to its disk while it is full.
+type forgetful struct {
+	registry.HeadKeeper
+	full atomic.Bool
+}
+
+func (f *forgetful) Keep(s registry.SignedHead) error {
+	if f.full.Load() {
+		return syscall.EROFS
+	}
+	return f.HeadKeeper.Keep(s)
+}
+
+// Who cannot grant leases makes way for who can, while the fleet still has some.
+func TestARegistryThatCannotKeepHeadsDoesNotLead(t *testing.T) {
+	keeper := &forgetful{}
+	h := openHub(t, newWorld(), t.TempDir())
+	keeper.HeadKeeper = h.opts.Heads
+	h.opts.Heads = keeper
+	h.Service = registry.NewService(h.hooks, h.catalog, h.office, h.opts)
+	h.start(t)
+	a := h.edge(t, "fra-1", events.ModeDeny)
+	a.renews()
+	keeper.full.Store(true)
+	h.must(t, registry.KeyCreate, registry.Request{Name: "demo-key"})
+	_, err := a.ask()
+	requireRefusal(t, registry.Unavailable, err)
+	require.ErrorIs(t, hear[registry.SteppedDown](t, h).Cause, syscall.EROFS)
+	require.ErrorIs(t, hear[registry.SteppedDown](t, h).Cause, syscall.EROFS, "nor does it open a term that it cannot grant leases in")
+	keeper.full.Store(false)
+	hear[registry.TermOpened](t, h)
+	a.renews()
+}
+
+// One server's newest block was damaged, and the registry was killed with the server, so that its catalog is no witness: what
+// callers were told is missed all the same.
+func TestALogThatLostWhatWasAnsweredIsNotLed(t *testing.T) {
+	w, dir := newWorld(), t.TempDir()
+	h := startHub(t, w, dir)
+	made := h.must(t, registry.KeyCreate, registry.Request{Name: "demo-key"})
+	answered, has := h.opts.Heads.Kept()
+	require.True(t, has)
+	require.Equal(t, h.catalog.Position().Chain, answered.Chain, "noted, though nobody was granted anything")
+	require.Equal(t, made.Seq, answered.Seq)
+	h.stop()
+	startHub(t, w, dir).stop()
+
+	answered.Seq, answered.StreamSeq = answered.Seq+9, answered.StreamSeq+1
+	heads, err := registry.OpenHeadFile(dir)
+	require.NoError(t, err)
+	require.NoError(t, heads.Note(answered))
+	require.NoError(t, heads.Close())
+	h = openHub(t, w, dir)
+	require.ErrorIs(t, h.Run(t.Context()), events.ErrFork)
+}
+
+// The log is signed with one key after another, and never with none.
+func TestTheLogsSigningKeys(t *testing.T) {
+	w, dir := newWorld(), t.TempDir()
+	h := startHub(t, w, dir)
+	public, next, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	is, was := events.PublicKey(public).String(), events.PublicKey(eventlogtest.SigningKey[ed25519.SeedSize:]).String()
+	change := func(h *hub, verb registry.Verb, key string) error {
+		_, err := h.Do(t.Context(), registry.Command{Actor: "alice", Verb: verb, Request: registry.Request{SigningKey: key}})
+		return err
+	}
+	requireRefusal(t, registry.Invalid, change(h, registry.FleetAddSigningKey, "6f2c"))
+	requireRefusal(t, registry.NotFound, change(h, registry.FleetRetireSigningKey, is))
+	requireRefusal(t, registry.Conflict, change(h, registry.FleetRetireSigningKey, was))
+	require.NoError(t, change(h, registry.FleetAddSigningKey, is))
+	before := h.catalog.Position().Seq
+	require.NoError(t, change(h, registry.FleetAddSigningKey, is))
+	require.Equal(t, before, h.catalog.Position().Seq, "it is there already")
+	requireRefusal(t, registry.Conflict, change(h, registry.FleetRetireSigningKey, was))
+	h.stop()
+
+	h = startHub(t, w, dir, func(o *registry.Options, _ *catalog.Options) { o.SigningKey = next })
+	e := h.edge(t, "fra-1", events.ModeDeny)
+	signed, err := h.Renew(t.Context(), e.name, head.Renewal{Ack: head.Ack{Instance: e.as}, Join: e.join, Schema: 1})
+	require.NoError(t, err)
+	_, err = head.Open(signed, events.PublicKey(public))
+	require.NoError(t, err)
+	require.NoError(t, change(h, registry.FleetRetireSigningKey, was))
+	requireRefusal(t, registry.Conflict, change(h, registry.FleetRetireSigningKey, is))
+	h.stop()
+	h = openHub(t, w, dir)
+	require.ErrorContains(t, h.Run(t.Context()), "was retired")
 }

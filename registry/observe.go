@@ -26,7 +26,7 @@ type (
 		Events   int
 		Expired  int // of the events, those that record ends of lifetimes
 	}
-	// ClockDoubted: no ends of lifetimes are recorded until the registry's clock agrees with the log servers' again.
+	// ClockDoubted: no ends of lifetimes are recorded until the registry's clock agrees with the log servers' and the verifiers' again.
 	ClockDoubted struct{ Cause error }
 	// ClockTrusted ends that.
 	ClockTrusted struct{}

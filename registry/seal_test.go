@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -135,11 +136,23 @@ func TestALogIsSealedFromNowOn(t *testing.T) {
 	h.stop()
 }
 
+// taken is an election that another has won.
+type taken struct{}
+
+func (taken) Win(ctx context.Context) (registry.Leadership, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 // Without the key nothing is led, changed or lost.
 func TestARegistryWithoutTheSealingKeyDoesNotLead(t *testing.T) {
 	w, dir := newWorld(), t.TempDir()
 	h := sealingHub(t, w, dir, firstSealingKey)
 	h.must(t, registry.KeyCreate, registry.Request{Name: "kept"})
+	standby := openHub(t, w, t.TempDir())
+	standby.Service = registry.NewService(standby.hooks, standby.catalog, taken{}, standby.opts)
+	require.ErrorContains(t, standby.Run(t.Context()), "--sealing-key", "while another leads")
+	standby.stop()
 	h.stop()
 	before, _ := bodies(t, w)
 	other, err := sealing.ParseKeys([]byte(nextSealingKey))

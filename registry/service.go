@@ -153,6 +153,9 @@ func (s *Service) Do(ctx context.Context, cmd Command) (any, error) {
 	if l == nil {
 		return nil, errStandby
 	}
+	if cmd.Verb == FleetRetireSigningKey {
+		cmd.signs, _ = s.signs()
+	}
 	done, err := s.enqueue(ctx, l, newCall(cmd))
 	if err == nil && cmd.Request.Wait == WaitConfirmed {
 		s.awaitVerdict(ctx, l, &cmd.Request, done)
@@ -212,12 +215,12 @@ func (s *Service) Run(ctx context.Context) error {
 	for {
 		won, err := s.standBy(ctx)
 		if err != nil {
-			return err
+			return explain(err)
 		}
 		led, err := s.lead(ctx, won)
 		won.Resign()
 		if final(err) {
-			return fmt.Errorf("this registry must not lead: %w", explain(err))
+			return explain(err)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -233,15 +236,18 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
+// explain tells people what to do about a final error.
 func explain(err error) error {
-	if errors.Is(err, events.ErrSealed) {
-		return errSealed
-	}
-	if errors.Is(err, events.ErrUnknownSchema) || errors.Is(err, errSigningKey) {
+	switch {
+	case !final(err):
 		return err
+	case errors.Is(err, events.ErrSealed):
+		err = errSealed
+	case errors.Is(err, events.ErrFork), errors.Is(err, events.ErrIncarnation):
+		err = fmt.Errorf("this log is not the one that this registry has seen: restore that one; if this is the true one, "+
+			"and what it lost is known to be lost, remove the registry's directory: %w", err)
 	}
-	return fmt.Errorf("this log is not the one that this registry has seen: restore that one; if this is the true one, "+
-		"and what it lost is known to be lost, remove the registry's directory: %w", err)
+	return fmt.Errorf("this registry must not lead: %w", err)
 }
 
 var errSealed = errors.New("the log has names and descriptions that are sealed by a key that is not at hand: give the file with " +

@@ -3,7 +3,6 @@ package registry_test
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -108,7 +107,7 @@ func openHub(t testing.TB, w world, dir string, change ...func(*registry.Options
 	}
 	cat, err := catalog.Open(dir, catalogOpts)
 	require.NoError(t, err)
-	heads, err := registry.OpenHeadFile(filepath.Join(dir, "signed-head"))
+	heads, err := registry.OpenHeadFile(dir)
 	require.NoError(t, err)
 	var once sync.Once
 	h := &hub{
@@ -131,6 +130,13 @@ func openHub(t testing.TB, w world, dir string, change ...func(*registry.Options
 func startHub(t testing.TB, w world, dir string, change ...func(*registry.Options, *catalog.Options)) *hub {
 	t.Helper()
 	h := openHub(t, w, dir, change...)
+	h.start(t)
+	return h
+}
+
+// start runs it until stop, and returns once it leads.
+func (h *hub) start(t testing.TB) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	h.ended = make(chan error, 1)
@@ -148,7 +154,6 @@ func startHub(t testing.TB, w world, dir string, change ...func(*registry.Option
 		})
 	}
 	hear[registry.TermOpened](t, h)
-	return h
 }
 
 // hear waits for an event of the type.

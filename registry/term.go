@@ -29,6 +29,9 @@ func (s *Service) openTerm(ctx context.Context, won Leadership) (uint64, error) 
 	if err := s.checkKept(ctx); err != nil {
 		return 0, err
 	}
+	if err := s.keepHead(); err != nil {
+		return 0, err
+	}
 	before := s.catalog.Position().Term
 	for {
 		if schema := s.catalog.Charter().Schema; schema > events.Schema {
@@ -50,15 +53,21 @@ func (s *Service) openTerm(ctx context.Context, won Leadership) (uint64, error) 
 	}
 }
 
-var errSigningKey = errors.New("the signing key is not one of this log's: name the file that keyfleet init wrote with --signing-key")
+var errSigningKey = errors.New("the signing key is not one of this log's, or was retired: name the file that keyfleet init wrote, " +
+	"or that keyfleet fleet signing-key add named since, with --signing-key")
 
-// checkKept holds the own signing key, and the last head that was signed with it, against the log.
+// signs is the public half of what this registry signs with, if it signs.
+func (s *Service) signs() (key events.PublicKey, signs bool) {
+	if len(s.opts.SigningKey) != ed25519.PrivateKeySize {
+		return key, false
+	}
+	return events.PublicKey(s.opts.SigningKey[ed25519.SeedSize:]), true
+}
+
+// checkKept holds the own signing key, and the newest head that was signed with it or answered by, against the log.
 func (s *Service) checkKept(ctx context.Context) error {
-	if key := s.opts.SigningKey; len(key) == ed25519.PrivateKeySize {
-		public := events.PublicKey(key[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
-		if !slices.Contains(s.catalog.Charter().SigningKeys, public) {
-			return errSigningKey
-		}
+	if key, signs := s.signs(); signs && !slices.Contains(s.catalog.Charter().SigningKeys, key) {
+		return errSigningKey
 	}
 	if s.opts.Heads == nil {
 		return nil
@@ -71,13 +80,13 @@ func (s *Service) checkKept(ctx context.Context) error {
 	if kept.Incarnation == at.Incarnation && kept.Seq <= at.Seq {
 		found, err := s.log.Read(ctx, kept.StreamSeq)
 		if err != nil {
-			return fmt.Errorf("look up the last head that was signed: %w", err)
+			return fmt.Errorf("look up the newest head that was signed or answered by: %w", err)
 		}
 		if found.Commit.Last() == kept.Seq && found.Chain == kept.Chain {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: this registry signed a head of %s at Seq %d with chain hash %s, and the log, %s, ends at Seq %d without it: "+
+	return fmt.Errorf("%w: this registry signed a head of %s or answered by it, at Seq %d with chain hash %s, and the log, %s, ends at Seq %d without it: "+
 		"it lost its end, or is another", events.ErrFork, kept.Incarnation, kept.Seq, kept.Chain, at.Incarnation, at.Seq)
 }
 

@@ -58,7 +58,7 @@ type ReceiptReply struct {
 	Confirmation *Confirmation `json:"confirmation"`
 }
 
-// FleetReply answers fleet.release and fleet.lease.
+// FleetReply answers the commands about the fleet.
 type FleetReply struct {
 	Seq events.Seq `json:"seq"`
 	Answer
@@ -71,6 +71,8 @@ type FleetView struct {
 	Seq       events.Seq     `json:"seq"` // at which the log ends
 	LeaseMs   int64          `json:"lease_ms"`
 	Verifiers []VerifierView `json:"verifiers"`
+	SignedBy  string         `json:"signed_by,omitempty"` // public half of the key that grants are signed with
+	LogKeys   []string       `json:"log_keys"`            // all that are the log's, the one added last behind
 }
 
 // VerifierView is one instance, as the registry last heard of it.
@@ -87,6 +89,7 @@ type VerifierView struct {
 	SilentMs    *int64            `json:"silent_ms"`     // since its last renewal; null: none in this term
 	LeaseLeftMs int64             `json:"lease_left_ms"` // of its last grant
 	LastAckMs   *int64            `json:"last_ack_ms"`   // ago; null: none in this term
+	ClockMs     *int64            `json:"clock_ms"`      // by which its clock is ahead of the registry's, less the way here; null: it did not say
 	Alarms      []string          `json:"alarms"`
 }
 
@@ -96,10 +99,13 @@ const (
 	AlarmCopied    = "copied"     // two machines are this instance
 	AlarmForked    = "forked"     // it has applied another log
 	AlarmDiverged  = "diverged"   // its index is not what the log says
+	AlarmClock     = "clock"      // its clock and the registry's are more than 2 s apart
 )
 
 // Alarms are all there are.
-func Alarms() []string { return []string{AlarmHalfLease, AlarmCopied, AlarmForked, AlarmDiverged} }
+func Alarms() []string {
+	return []string{AlarmHalfLease, AlarmCopied, AlarmForked, AlarmDiverged, AlarmClock}
+}
 
 // The states that a registry sees itself.
 const (
@@ -117,11 +123,18 @@ func (s *Service) fleetView(l *leading) (*FleetView, error) {
 	reports := l.members.Report(s.opts.Clock.Elapsed())
 	end := l.members.End()
 	l.members.Unlock()
-	charter := s.catalog.Charter()
+	charter, own := s.catalog.Charter(), events.InstantOf(s.opts.Clock.Now())
 	view := &FleetView{Registry: s.opts.Name, Term: l.term, Seq: end.Seq, LeaseMs: charter.Lease.Length.Milliseconds(),
+		LogKeys:   make([]string, 0, len(charter.SigningKeys)),
 		Verifiers: make([]VerifierView, 0, len(reports))}
+	if key, signs := s.signs(); signs {
+		view.SignedBy = key.String()
+	}
+	for _, key := range charter.SigningKeys {
+		view.LogKeys = append(view.LogKeys, key.String())
+	}
 	for i := range reports {
-		view.Verifiers = append(view.Verifiers, viewVerifier(&reports[i], end.Seq, charter.Lease.Length))
+		view.Verifiers = append(view.Verifiers, viewVerifier(&reports[i], end.Seq, charter.Lease.Length, own))
 	}
 	if _, active := s.Active(); !active || s.leading.Load() != l {
 		return nil, errStandby
@@ -129,7 +142,7 @@ func (s *Service) fleetView(l *leading) (*FleetView, error) {
 	return view, nil
 }
 
-func viewVerifier(r *fleet.Report, end events.Seq, lease time.Duration) VerifierView {
+func viewVerifier(r *fleet.Report, end events.Seq, lease time.Duration, own events.Instant) VerifierView {
 	v := VerifierView{
 		Instance: r.Instance, Verifier: r.Verifier, PoP: r.PoP, Version: r.Version, Mode: r.Mode, Since: r.Since,
 		State: stateUnheard, Applied: max(r.Acked, r.Said.Seq), LeaseLeftMs: r.LeaseLeft.Milliseconds(), Alarms: []string{},
@@ -150,8 +163,13 @@ func viewVerifier(r *fleet.Report, end events.Seq, lease time.Duration) Verifier
 	if r.Acked > 0 {
 		v.LastAckMs = milliseconds(r.AckedAgo)
 	}
+	clockBehind, said := r.ClockBehind(own)
+	if said {
+		v.ClockMs = milliseconds(-clockBehind)
+	}
 	for alarm, rings := range map[string]bool{
 		AlarmHalfLease: r.Heard && r.LeaseLeft < lease/2, AlarmCopied: r.Torn, AlarmForked: r.Forked, AlarmDiverged: r.Diverged,
+		AlarmClock: clockBehind.Abs() > clockTolerance,
 	} {
 		if rings {
 			v.Alarms = append(v.Alarms, alarm)

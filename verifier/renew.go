@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	randv2 "math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -64,9 +66,9 @@ func (v *Verifier) renewOnce(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	g, err := head.Open(signed, v.opts.LogKeys...)
+	g, err := head.Open(signed, v.keys.Load().Keys...)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; if the log's signing key was changed while this verifier was away, start it with the new one as its log key", err)
 	}
 	v.change(func(h *hold, now time.Duration) {
 		if err = h.grant(g, signed, now); err != nil {
@@ -77,11 +79,50 @@ func (v *Verifier) renewOnce(ctx context.Context) error {
 		}
 		v.every = g.AckEvery
 		err = v.session.granted(&g, h.using)
+		v.noteSilence(h, now)
 	})
+	if err == nil {
+		err = v.learnKeys()
+	}
 	if err == nil && g.Rebuild {
 		err = v.rebuild()
 	}
 	return err
+}
+
+// longSilence is how long a log may bring nothing that is known to go on.
+const longSilence = 10 * time.Second
+
+var errSilent = errors.New("the registry has signed a head further on, and nothing comes: the log is read again from here")
+
+// noteSilence has a log read again that brings nothing and says no error, though there is more: a server may have lost what it was
+// to send.
+func (v *Verifier) noteSilence(h *hold, now time.Duration) {
+	if !v.reading || h.gate.newest <= h.gate.applied || now-v.heardAt < longSilence {
+		return
+	}
+	v.heardAt = now
+	h.stall(errSilent, now)
+	v.tell(ApplyStalled{Err: errSilent}) // before what comes of reading again is told
+	v.restart()
+}
+
+// learnKeys believes what the log says of its signing keys, as far as a head vouches for it that is applied and was signed by a
+// key that was believed before.
+func (v *Verifier) learnKeys() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	named, using, was := v.idx.Charter(), v.hold.using, v.keys.Load()
+	if using == nil || named.ChangedAt > using.head.Seq || slices.Equal(named.SigningKeys, was.Keys) {
+		return nil
+	}
+	if _, err := head.Open(using.signed, named.SigningKeys...); err != nil {
+		return nil // whoever signs is not of those that the log names: it has nothing to teach
+	}
+	is := &trust{Pinned: was.Pinned, Keys: named.SigningKeys}
+	v.keys.Store(is) // whether or not it can be kept: a key that was retired is believed no longer
+	v.session.rec.Trust = is
+	return v.session.put()
 }
 
 // renewal is what this verifier tells of itself now. It acknowledges, and so what it says is kept first.

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,4 +154,36 @@ func TestAForkedLogIsFoundOutByTheFirstHead(t *testing.T) {
 	w.run()
 	require.ErrorIs(t, until[IndexQuarantined](w).Err, events.ErrFork)
 	require.Equal(t, projections.NotFresh, w.check(k.secret, "echo").Reason)
+}
+
+// falteringLog brings nothing, and no error either, until it is asked again.
+type falteringLog struct {
+	projections.Source
+	asked atomic.Int64
+}
+
+func (l *falteringLog) Follow(ctx context.Context, from events.Position, deliver func([]events.Entry) error) error {
+	if l.asked.Add(1) == 1 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return l.Source.Follow(ctx, from, deliver)
+}
+
+func TestALogThatFallsSilentIsReadAgain(t *testing.T) {
+	w := newWorld(t)
+	k := w.key(w.deployment("echo"))
+	faltering := &falteringLog{Source: w.log}
+	w.opts.Source = faltering
+	w.run()
+	renewals := func() int {
+		asked, _, _ := w.hub.Heard()
+		return len(asked)
+	}
+	require.Eventually(t, func() bool { return renewals() > 3 }, 20*time.Second, time.Millisecond)
+	require.EqualValues(t, 1, faltering.asked.Load(), "it may be on its way")
+	w.clock.Advance(longSilence)
+	require.ErrorIs(t, until[ApplyStalled](w).Err, errSilent)
+	w.caughtUp()
+	w.requireReason(projections.Allowed, k.secret, "echo")
 }

@@ -34,6 +34,7 @@ type record struct {
 	Floor       head.Head          `json:"floor"`           // what it acknowledged
 	Grant       []byte             `json:"grant,omitempty"` // signed, in use,
 	Asked       time.Duration      `json:"asked"`           // and when it was asked for, since boot
+	Trust       *trust             `json:"trust,omitempty"` // what was learnt of the log's keys
 }
 
 // place is where a record was written. It has no Boot where a record cannot be trusted: elsewhere than on tmpfs.
@@ -82,6 +83,8 @@ func openSession(dir string, as identity) (s *session, previous *record, err err
 		return s, nil, nil
 	case found.As == s.rec.As:
 		s.rec = found
+	default:
+		s.rec.Trust = found.Trust
 	}
 	return s, &found, nil
 }
@@ -106,7 +109,7 @@ func (s *session) put() error {
 
 // beginAnew is another instance from here on.
 func (s *session) beginAnew() error {
-	s.rec = record{Place: s.rec.Place, As: s.rec.As, Instance: events.NewID()}
+	s.rec = record{Place: s.rec.Place, As: s.rec.As, Instance: events.NewID(), Trust: s.rec.Trust}
 	return s.put()
 }
 

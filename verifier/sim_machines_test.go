@@ -100,6 +100,8 @@ func (m *memo) Keep(s registry.SignedHead) error {
 	return nil
 }
 
+func (m *memo) Note(s registry.SignedHead) error { return m.Keep(s) }
+
 func (m *memo) Kept() (registry.SignedHead, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,14 +33,40 @@ func TestSimulation(t *testing.T) {
 	} else {
 		steps = epoch
 	}
-	counts := map[string]int{}
-	for done := uint64(0); done < steps && !t.Failed(); done += epoch {
-		runEpoch(t, seed, epoch, counts)
-		seed++
+	t.Logf("%d steps from seed %d on", steps, seed)
+	counts, next := &tallies{of: map[string]int{}}, atomic.Uint64{}
+	next.Store(seed)
+	t.Run("epochs", func(t *testing.T) {
+		for range runtime.GOMAXPROCS(0) {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				for {
+					mine := next.Add(1) - 1
+					if (mine-seed)*epoch >= steps || t.Failed() {
+						return
+					}
+					runEpoch(t, mine, epoch, counts)
+				}
+			})
+		}
+	})
+	t.Logf("seen: %v", counts.of)
+	require.NotZero(t, counts.of["answer allowed"], "it tests nothing when nobody is let in")
+	require.NotZero(t, counts.of["verdict confirmed"])
+}
+
+// tallies count what epochs side by side have seen.
+type tallies struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+func (c *tallies) add(counts map[string]int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for what, n := range counts {
+		c.of[what] += n
 	}
-	t.Logf("from %d steps: %v", steps, counts)
-	require.NotZero(t, counts["answer allowed"], "it tests nothing when nobody is let in")
-	require.NotZero(t, counts["verdict confirmed"])
 }
 
 func number(t *testing.T, variable string, usual uint64) uint64 {

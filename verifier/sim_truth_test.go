@@ -158,6 +158,21 @@ func (t *truth) deployment(name string, seq events.Seq) (is events.DeploymentID)
 	return is
 }
 
+// decideWithin says how it may fare when it is some time between the two: a secret in its grace may see its key expire first,
+// and then its grace end.
+func (t *truth) decideWithin(secret events.Digest, deployment string, seq events.Seq, earliest, latest events.Instant) []projections.Reason {
+	may := []projections.Reason{t.decide(secret, deployment, seq, earliest), t.decide(secret, deployment, seq, latest)}
+	if b := t.keys[t.secrets[secret]]; b != nil {
+		l := b.at(seq)
+		for _, end := range []events.Instant{l.expires, l.graceUntil} {
+			if earliest < end && end < latest {
+				may = append(may, t.decide(secret, deployment, seq, end))
+			}
+		}
+	}
+	return may
+}
+
 // decide says how a presented secret fares at seq when it is now.
 func (t *truth) decide(secret events.Digest, deployment string, seq events.Seq, now events.Instant) projections.Reason {
 	b := t.keys[t.secrets[secret]]

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -193,8 +194,7 @@ func (w *world) lookFor(e *edge, s secret, at events.Seq) {
 	wall := events.InstantOf(e.clock.Now())
 	earliest := max(wall, e.told.least())
 	latest := max(wall, soonOf(time.Now().Add(simLease)))
-	want, late := w.truth.decide(s.digest, ask.Deployment, at, earliest), w.truth.decide(s.digest, ask.Deployment, at, latest)
-	if a.Reason != want && a.Reason != late {
+	if want := w.truth.decideWithin(s.digest, ask.Deployment, at, earliest, latest); !slices.Contains(want, a.Reason) {
 		w.breaks("%s says %s of %s at Seq %d for %s; the log says %s", e.name, a.Reason, s.key, at, ask.Deployment, want)
 	}
 }
@@ -217,10 +217,10 @@ func (w *world) newSecret(key string) secret {
 }
 
 // runEpoch is one world from its beginning to its end.
-func runEpoch(t *testing.T, seed uint64, steps int, counts map[string]int) {
+func runEpoch(t *testing.T, seed uint64, steps int, counts *tallies) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSimWorld(t, seed)
-		w.counts = counts
+		defer func() { counts.add(w.counts) }()
 		var last []string
 		for i := 0; i < steps && w.isBroken() == ""; i++ {
 			what := w.step()

@@ -20,7 +20,7 @@ func (v *Verifier) installSnapshot(ctx context.Context) {
 		return
 	}
 	have := v.idx.Position()
-	newest, err := snapshot.Newest(ctx, v.opts.Snapshots, have, v.opts.LogKeys...)
+	newest, err := snapshot.Newest(ctx, v.opts.Snapshots, have, v.keys.Load().Keys...)
 	switch {
 	case errors.Is(err, snapshot.ErrNone) || err == nil && newest.Position.Seq-have.Seq < worthInstalling:
 		return
@@ -32,7 +32,7 @@ func (v *Verifier) installSnapshot(ctx context.Context) {
 	defer v.indexing.Unlock()
 	began := v.opts.Clock.Elapsed()
 	installed, err := snapshot.Install(ctx, v.idx, v.opts.Snapshots, snapshot.Options{
-		Pinned: v.opts.LogKeys, Staging: filepath.Join(v.dir, "snapshot"), Progress: v.tellProgress(),
+		Pinned: v.keys.Load().Keys, Staging: filepath.Join(v.dir, "snapshot"), Progress: v.tellProgress(),
 	})
 	if err != nil {
 		v.tell(SnapshotFailed{Err: err})

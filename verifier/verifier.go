@@ -26,7 +26,7 @@ type Options struct {
 	Source projections.Source
 	Uplink Uplink
 
-	LogKeys []events.PublicKey // that sign grants for this log; no other is believed. Needed to Run
+	LogKeys []events.PublicKey // that sign grants for this log, and those that the log names once one of these vouched for it. Needed to Run
 	Name    string             // of this verifier, stable, as its credentials have it. Needed to Run
 	PoP     string             // the site where it runs, for people
 	Version string             // of the binary, for people
@@ -89,6 +89,7 @@ type Verifier struct {
 
 	gate  atomic.Pointer[gate]
 	rise  atomic.Pointer[chan struct{}] // closed at the next Apply
+	keys  atomic.Pointer[trust]         // whose grants and snapshots are believed
 	tally tally
 	uses  *uses // nil: nobody counts
 
@@ -103,8 +104,10 @@ type Verifier struct {
 	proof   []byte        // signed
 	ackedAt time.Duration // when the last acknowledgement went out, and how far apart they may be
 	every   time.Duration
-	damage  error  // of the index; nil once it was begun anew
-	restart func() // has the log read again from where the index is then
+	damage  error         // of the index; nil once it was begun anew
+	restart func()        // has the log read again from where the index is then
+	reading bool          // the log is read now, and not a snapshot installed
+	heardAt time.Duration // when it last brought something, or was begun to be read
 
 	indexing sync.Mutex // of the index's writers; before mu
 
@@ -133,6 +136,7 @@ func Open(dir string, opts Options) (*Verifier, error) {
 	if v.session, v.last, err = openSession(opts.RunDir, as); err != nil {
 		return nil, err
 	}
+	v.keys.Store(v.session.rec.Trust.goOn(opts.LogKeys))
 	index := opts.index
 	index.CacheBytes, index.Log, index.OnCorruption = opts.CacheBytes, opts.Log, v.diverge
 	v.idx, err = keyindex.Open(filepath.Join(dir, "keyindex"), index)
@@ -163,7 +167,7 @@ func (v *Verifier) goOn(h *hold, now time.Duration) {
 	if len(rec.Grant) == 0 {
 		return
 	}
-	if g, err := head.Open(rec.Grant, v.opts.LogKeys...); err == nil {
+	if g, err := head.Open(rec.Grant, v.keys.Load().Keys...); err == nil {
 		v.newest, v.proof = g, rec.Grant
 		_ = h.resume(g, rec.Grant, rec.Asked, now) // one that is over is no use, and one that contradicts the index shows in the gate
 	}
@@ -216,6 +220,7 @@ func (v *Verifier) follow(ctx context.Context) {
 		v.restart = restart
 		v.mu.Unlock()
 		v.installSnapshot(reading)
+		v.beginReading(true)
 		err := projections.Follow(reading, v.opts.Source, applier{v}, projections.FollowObserver{
 			Applied: func(events.Position) {},
 			Stalled: func(err error) {
@@ -223,6 +228,7 @@ func (v *Verifier) follow(ctx context.Context) {
 				v.tell(ApplyStalled{Err: err})
 			},
 		})
+		v.beginReading(false)
 		again := reading.Err() != nil
 		restart()
 		switch {
@@ -236,6 +242,12 @@ func (v *Verifier) follow(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (v *Verifier) beginReading(now bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.reading, v.heardAt = now, v.opts.Clock.Elapsed()
 }
 
 // applier is the index as Follow sees it: whatever is applied is shown to the hold, commit by commit.
@@ -254,7 +266,8 @@ func (a applier) Apply(entries []events.Entry) error {
 	}
 	var err error
 	prompt := false
-	a.v.change(func(h *hold, _ time.Duration) {
+	a.v.change(func(h *hold, now time.Duration) {
+		a.v.heardAt = now
 		for _, e := range entries {
 			err = errors.Join(err, h.apply(e))
 			a.v.tally.applied.Add(uint64(len(e.Commit.Events())))

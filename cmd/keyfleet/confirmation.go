@@ -65,6 +65,8 @@ func outcomeOf(reply any) (events.Seq, *registry.Answer) {
 		return r.Seq, &r.Answer
 	case *registry.DeploymentReply:
 		return r.Seq, &r.Answer
+	case *registry.FleetReply:
+		return r.Seq, &r.Answer
 	default:
 		return 0, &registry.Answer{}
 	}

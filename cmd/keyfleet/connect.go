@@ -20,8 +20,8 @@ import (
 
 // clientFlags say where the registry is and who is asking.
 type clientFlags struct {
-	nats    string
-	creds   string
+	nats string
+	access
 	data    string
 	project string
 	actor   string
@@ -41,7 +41,7 @@ func (a *app) asClient(cmd *cobra.Command) *cobra.Command {
 func (a *app) asReader(cmd *cobra.Command) *cobra.Command {
 	f, c := cmd.PersistentFlags(), &a.client
 	f.StringVar(&c.nats, "nats", "", "NATS server to talk to (default: that of a keyfleet dev under --data, else "+defaultNATS+")")
-	f.StringVar(&c.creds, "creds", "", "NATS credentials file")
+	c.access.addTo(f)
 	f.StringVar(&c.data, "data", defaultData, "directory of a keyfleet dev: its dev.json says where it listens")
 	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
 	return cmd
@@ -85,7 +85,7 @@ func userName() string {
 // connect dials the NATS server.
 func (c *clientFlags) connect(p place) (*nats.Conn, error) {
 	opts := []nats.Option{nats.Name("keyfleet " + p.Actor), nats.Timeout(2 * time.Second)}
-	signIn, err := withCredentials(c.creds)
+	signIn, err := c.access.options()
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +96,8 @@ func (c *clientFlags) connect(p place) (*nats.Conn, error) {
 	case errors.Is(err, nats.ErrNoServers):
 		return nil, unavailableError("no NATS server answers at %s (%s); start one with keyfleet dev, or name another with --nats",
 			withoutPassword(p.NATS), p.from)
+	case isUnknownAuthority(err):
+		return nil, unavailableError("the NATS server at %s is not known: %v; name the certificates by which it is with --tls-ca", withoutPassword(p.NATS), err)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
 		return nil, refusedError(registry.Forbidden, "the NATS server at %s does not let you in; give credentials with --creds", withoutPassword(p.NATS))
 	default:

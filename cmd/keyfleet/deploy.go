@@ -36,6 +36,7 @@ func (a *app) deployInit() *cobra.Command {
 		Long: `Writes one directory of files for each machine: configuration of the hub's NATS servers and of each PoP's own, and
 credentials that let everyone do what they must, and nothing else. DIR/keys holds the private keys of all of that: keep it
 where no server is. With the same DIR again, and more names, the fleet grows; credentials that are there are left alone.
+Who is not named again is let in no more, once the hub's servers have read the new files.
 
 --past-lease says what verifiers do once they have not heard of a registry for the length of their lease. deny: they answer
 503, so that an outage of the hub that lasts longer stops every check, and a revocation is over after that time at the latest.
@@ -58,6 +59,9 @@ serve: they answer on from what they know, marked stale, and a revocation is not
 		written, err := plan.write(args[0])
 		if err != nil {
 			return err
+		}
+		for _, who := range plan.leftOut(args[0]) {
+			a.say("%s was not named, and is let in no more once the hub's servers have read the new files", who)
 		}
 		return a.show(written, func(w io.Writer) error {
 			_, err := fmt.Fprintln(w, strings.Join(written, "\n"))

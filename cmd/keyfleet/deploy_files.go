@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	_ "embed" // for the templates
 	"errors"
@@ -44,6 +45,7 @@ type issuing struct {
 	operator    nkeys.KeyPair
 	signed      string // the operator's own claims
 	system, hub *account
+	authority   *authority
 	atHub       map[string]string // signed accounts by id, as the hub's servers know them
 }
 
@@ -69,13 +71,14 @@ func (d *issuing) begin() (err error) {
 	if d.hub, err = d.keys.account("log"); err != nil {
 		return err
 	}
+	if d.authority, err = d.keys.authority(); err != nil {
+		return err
+	}
 	id, err := d.operator.PublicKey()
 	if err != nil {
 		return err
 	}
-	claims := jwt.NewOperatorClaims(id)
-	claims.Name, claims.SystemAccount = "keyfleet", d.system.id
-	d.signed, err = claims.Encode(d.operator)
+	d.signed, err = d.signOperator(id)
 	return err
 }
 
@@ -170,6 +173,8 @@ func (d *issuing) writeSite(s *site) error {
 		a.issue(filepath.Join(dir, "setup.creds"), s.name+" setup", s.mirrorRights()),
 		a.issue(filepath.Join(dir, reader+".creds"), s.name, s.readerRights()),
 		d.writeConf(filepath.Join(dir, "accounts.conf"), "accounts.conf", there),
+		replace(filepath.Join(dir, "ca.crt"), d.authority.pem),
+		encryptAtRest(filepath.Join(dir, "at-rest.conf")),
 		render(filepath.Join(dir, "nats.conf"), "leaf.conf", struct {
 			Name, Account string
 			Hosts         []string
@@ -202,14 +207,26 @@ func (d *issuing) writeHub() error {
 		d.system.issue(filepath.Join(dir, "metrics.creds"), "metrics", probeRights("VARZ", "JSZ", "ROUTEZ", "LEAFZ", "HEALTHZ")),
 		d.writeConf(filepath.Join(dir, "accounts.conf"), "accounts.conf", d.atHub),
 	)
-	for i := range d.Hosts {
+	err = errors.Join(err, replace(filepath.Join(dir, "ca.crt"), d.authority.pem))
+	for i, host := range d.Hosts {
 		name := fmt.Sprintf("hub-%d", i+1)
+		err = errors.Join(err, d.authority.certify(filepath.Join(dir, name), host), encryptAtRest(filepath.Join(dir, name+".at-rest.conf")))
 		err = errors.Join(err, render(filepath.Join(dir, name+".conf"), "hub.conf", struct {
 			Name, RouteSecret string
 			Hosts             []string
 		}{name, secret, d.Hosts}))
 	}
 	return err
+}
+
+// encryptAtRest writes the key by which a NATS server's disk is worth nothing without its configuration. One that is there is
+// left as it is: with another the server does not find what it stored.
+func encryptAtRest(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	return writeSecret(path, fmt.Appendf(nil, "# Keep a copy with your backups, apart from the disks. See docs/runbooks.md before you change it.\n"+
+		"cipher: chachapoly\nkey: %q\n", rand.Text()+rand.Text()))
 }
 
 // routeSecret is by what the hub's servers know each other.
@@ -230,8 +247,16 @@ func (d *issuing) writeConf(path, name string, accounts map[string]string) error
 	}{d.signed, d.system.id, accounts})
 }
 
-// render replaces the file as a whole: servers that are told to read it again see all of it.
 func render(path, name string, values any) error {
+	var text bytes.Buffer
+	if err := deployFiles.ExecuteTemplate(&text, name, values); err != nil {
+		return err
+	}
+	return replace(path, text.Bytes())
+}
+
+// replace replaces the file as a whole: servers that are told to read it again see all of it.
+func replace(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -239,7 +264,7 @@ func render(path, name string, values any) error {
 	if err != nil {
 		return err
 	}
-	err = deployFiles.ExecuteTemplate(f, name, values)
+	_, err = f.Write(content)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -249,11 +274,35 @@ func render(path, name string, values any) error {
 	return err
 }
 
+// leftOut are those with credentials in dir that the plan does not name.
+func (p *fleetPlan) leftOut(dir string) (all []string) {
+	named := map[string]bool{}
+	for _, admin := range p.admins {
+		named["admins/"+strings.Replace(admin, "/", ".", 1)+".creds"] = true
+	}
+	for _, owner := range p.owners {
+		named["owners/"+owner+".creds"] = true
+	}
+	for _, s := range p.sites() {
+		named["sites/"+s.name] = true
+	}
+	for _, kind := range []string{"admins", "owners", "sites"} {
+		there, _ := os.ReadDir(filepath.Join(dir, kind)) // nobody of that kind, if it is not there
+		for _, of := range there {
+			if who := kind + "/" + of.Name(); !named[who] {
+				all = append(all, strings.TrimSuffix(who, ".creds"))
+			}
+		}
+	}
+	return all
+}
+
 // summary says what is to be taken where.
 func (d *issuing) summary() []string {
 	lines := []string{
 		"keys/                      the operator's: keep them where no server is",
-		"hub/hub-N.conf             with hub/accounts.conf, for the NATS servers of the hub",
+		"hub/hub-N.*                with hub/accounts.conf and hub/ca.crt, for the NATS servers of the hub: take them to /etc/nats there",
+		"hub/ca.crt                 for everyone who connects to the hub: --tls-ca",
 		"hub/registry.creds         with hub/system.creds, for registries",
 		"hub/setup.creds            for keyfleet init and keyfleet deploy admit",
 		"hub/metrics.creds          for who watches the NATS servers",

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
 
@@ -88,29 +87,6 @@ func (a *account) issue(path, name string, may rights) error {
 	return writeSecret(path, file)
 }
 
-// withCredentials signs in as the user of a credentials file, and has answers sent where only that user may listen.
-func withCredentials(path string) ([]nats.Option, error) {
-	if path == "" {
-		return nil, nil
-	}
-	file, err := os.ReadFile(path)
-	if err != nil {
-		return nil, flagError("creds", "%v", err)
-	}
-	signed, err := jwt.ParseDecoratedJWT(file)
-	if err != nil {
-		return nil, flagError("creds", "%s: %v", path, err)
-	}
-	user, err := jwt.DecodeUserClaims(signed)
-	if err != nil {
-		return nil, flagError("creds", "%s holds no NATS user: %v", path, err)
-	}
-	return []nats.Option{nats.UserCredentials(path), nats.CustomInboxPrefix(inboxOf(user.Subject))}, nil
-}
-
-// inboxOf is where answers to a user go: nobody else may listen there.
-func inboxOf(user string) string { return "_INBOX." + user }
-
 // writeSecret replaces nothing, and is durable once it returns.
 func writeSecret(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -125,4 +101,23 @@ func writeSecret(path string, content []byte) error {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
+}
+
+// signOperator finds what the operator says of itself, or signs it. It is signed once: a server that reloads its files refuses
+// them if the operator's claims differ at all, be it in their date.
+func (d *issuing) signOperator(id string) (string, error) {
+	path := filepath.Join(d.keys.dir, "operator.jwt")
+	if text, err := os.ReadFile(path); err == nil {
+		known, err := jwt.DecodeOperatorClaims(string(text))
+		if err == nil && known.Subject == id && known.SystemAccount == d.system.id {
+			return string(text), nil
+		}
+	}
+	claims := jwt.NewOperatorClaims(id)
+	claims.Name, claims.SystemAccount = "keyfleet", d.system.id
+	signed, err := claims.Encode(d.operator)
+	if err != nil {
+		return "", err
+	}
+	return signed, replace(path, []byte(signed))
 }

@@ -168,7 +168,7 @@ func (d *devServer) startNATS(context.Context) (err error) {
 // connect gives a connection for one part. Round trips are shortest in the process itself; bulk is
 // faster over TCP.
 func (d *devServer) connect(part string, opts ...nats.Option) (*nats.Conn, error) {
-	nc, err := dial(d.nats.ClientURL(), "", "keyfleet dev: "+part, d.stop.log, opts...)
+	nc, err := dial(d.nats.ClientURL(), access{}, "keyfleet dev: "+part, d.stop.log, opts...)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ Exit status: 0 all is well, 3 some verifier has an alarm or does not answer chec
 			return err
 		})
 	}
-	cmd.AddCommand(a.fleetConfirm(), a.fleetRelease(), a.fleetLease())
+	cmd.AddCommand(a.fleetConfirm(), a.fleetRelease(), a.fleetLease(), a.fleetSigningKey())
 	return a.asClient(cmd)
 }
 

@@ -73,7 +73,7 @@ func serveGateway(ctx context.Context, stop *stopping, g *gatewayFlags) error {
 		return err
 	}
 	stop.then("admin address", closing(admin))
-	nc, err := dial(g.server.nats, g.server.creds, "keyfleet gateway "+g.self.name, stop.log)
+	nc, err := dial(g.server.nats, g.server.access, "keyfleet gateway "+g.self.name, stop.log)
 	if err != nil {
 		return err
 	}

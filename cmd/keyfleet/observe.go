@@ -39,7 +39,7 @@ func watchRegistry(log *slog.Logger, metrics prometheus.Registerer) (*registryWa
 		usageRefused: counter("usage_refused_total", "Batches of verifiers' counts of uses that could not be believed."),
 		active:       gauge("active", "1 while this registry is the active one, else 0."),
 		seq:          gauge("seq", "Seq of the last event that this registry has made durable."),
-		clockDoubted: gauge("clock_doubted", "1 while no expiry is recorded, because the clock disagrees with the NATS servers', else 0."),
+		clockDoubted: gauge("clock_doubted", "1 while no expiry is recorded, because the clock disagrees with the NATS servers' or the verifiers', else 0."),
 	}
 	for _, c := range []prometheus.Collector{
 		w.commits, w.commands, w.events, w.expired, w.stalls, w.torn, w.ahead, w.usageRefused, w.active, w.seq, w.clockDoubted,
@@ -76,7 +76,7 @@ func (w *registryWatch) hear(e registry.Event) {
 		w.expired.Add(float64(e.Expired))
 		w.seq.Set(float64(e.At.Seq))
 	case registry.ClockDoubted:
-		w.log.Error("the clock is doubted: no expiry is recorded until it agrees with the NATS servers' (keys die at their instant all the same)",
+		w.log.Error("the clock is doubted: no expiry is recorded until it agrees with the NATS servers' and most verifiers' (keys die at their instant all the same)",
 			"cause", e.Cause)
 		w.clockDoubted.Set(1)
 	case registry.InstanceTorn:
@@ -98,7 +98,7 @@ func (w *registryWatch) hear(e registry.Event) {
 		w.log.Log(context.Background(), level, text, "verifier", v.Verifier, "pop", v.PoP, "instance", v.Instance,
 			"state", v.State, "alarms", v.Alarms, "lease_left_ms", v.LeaseLeftMs)
 	case registry.ClockTrusted:
-		w.log.Info("the clock agrees with the NATS servers'")
+		w.log.Info("the clock agrees with the NATS servers' and the verifiers'")
 		w.clockDoubted.Set(0)
 	}
 }

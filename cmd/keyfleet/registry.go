@@ -94,7 +94,7 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 		return err
 	}
 	stop.then("REST's address", closing(restAt))
-	nc, err := dial(server.nats, server.creds, "keyfleet registry "+name, stop.log)
+	nc, err := dial(server.nats, server.access, "keyfleet registry "+name, stop.log)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func dialSystem(stop *stopping, server *serverFlags, system *systemFlags) (*nats
 	if *system == (systemFlags{}) {
 		return nil, nil // eventlog.Open says what to do
 	}
-	nc, err := dial(cmp.Or(system.nats, server.nats), system.creds, "keyfleet registry's probe", stop.log)
+	nc, err := dial(cmp.Or(system.nats, server.nats), access{system.creds, server.tlsCA}, "keyfleet registry's probe", stop.log)
 	if err != nil {
 		return nil, err
 	}
@@ -208,13 +208,13 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 	if err != nil {
 		return err
 	}
-	heads, err := registry.OpenHeadFile(filepath.Join(r.data, "signed-head"))
+	heads, err := registry.OpenHeadFile(r.data)
 	if err != nil {
 		return err
 	}
 	stop.then("signed head", heads.Close)
 	r.service = registry.NewService(log, cat, election, registry.Options{
-		Name: r.name, Observe: r.watch.hear, SigningKey: r.signingKey, Heads: heads, Full: r.storage.Full,
+		Name: r.name, Clock: machineClock, Observe: r.watch.hear, SigningKey: r.signingKey, Heads: heads, Full: r.storage.Full,
 	})
 	for _, c := range []prometheus.Collector{newFleetMetrics(r.service), expiringSoon(r.service)} {
 		if err := r.metrics.Register(c); err != nil {

@@ -15,12 +15,17 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
+
+	"github.com/keyfleet/keyfleet/events/clock"
 )
+
+// machineClock is the system's, but in tests of machines whose clocks are wrong.
+var machineClock clock.Clock = clock.System{}
 
 // serverFlags are what registry and verifier have in common.
 type serverFlags struct {
+	access
 	nats  string
-	creds string
 	data  string
 	name  string
 	admin string
@@ -30,7 +35,7 @@ type serverFlags struct {
 func (s *serverFlags) addTo(cmd *cobra.Command, data string) {
 	f := cmd.Flags()
 	f.StringVar(&s.nats, "nats", defaultNATS, "NATS servers that keep the log; with commas between several")
-	f.StringVar(&s.creds, "creds", "", "NATS credentials file")
+	s.access.addTo(f)
 	f.StringVar(&s.data, "data", data, "directory of its own, made if it is not there")
 	f.StringVar(&s.name, "name", "", "name, for people")
 	f.StringVar(&s.admin, "admin", "127.0.0.1:8182", "where /livez, /readyz, /metrics and /debug/ are served: not to callers")
@@ -46,7 +51,7 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 }
 
 // dial connects a server. It comes back by itself after every cut, for as long as it takes.
-func dial(url, creds, name string, log *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
+func dial(url string, as access, name string, log *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
 	opts := append([]nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
@@ -62,7 +67,7 @@ func dial(url, creds, name string, log *slog.Logger, more ...nats.Option) (*nats
 			log.Warn("NATS reports a fault", "connection", name, "error", err)
 		}),
 	}, more...)
-	signIn, err := withCredentials(creds)
+	signIn, err := as.options()
 	if err != nil {
 		return nil, err
 	}

@@ -135,7 +135,7 @@ func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, sel
 	if err := ways.bind(stop); err != nil {
 		return err
 	}
-	nc, err := dial(server.nats, server.creds, "keyfleet verifier "+server.name, stop.log)
+	nc, err := dial(server.nats, server.access, "keyfleet verifier "+server.name, stop.log)
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 	v.verifier, err = verifier.Open(v.data, verifier.Options{
 		Snapshots: objects, Reports: hub,
 		Source: log, Uplink: hub, LogKeys: v.keys, Name: v.name, PoP: v.pop, Version: version, RunDir: run, ServeFor: v.serveBound(),
-		Listen: v.hear, Log: stop.log, Metrics: v.metrics,
+		Listen: v.hear, Log: stop.log, Metrics: v.metrics, Clock: machineClock,
 	})
 	if err != nil {
 		return err

@@ -61,3 +61,25 @@ func TestOneThatCannotRebuildMakesWay(t *testing.T) {
 	}
 	require.True(t, leave, "the other had its time")
 }
+
+// What a verifier says of the time may be anything.
+func TestClocksThatAreFarOff(t *testing.T) {
+	f, end, id := fleetOfOne()
+	const own = events.Instant(1_800_000_000_000)
+	require.Equal(t, fleet.Clocks{Members: 1}, f.Clocks(own, time.Second), "not heard of yet")
+	for said, ahead := range map[events.Instant]time.Duration{
+		own: 2 * time.Second, own - 5000: 7 * time.Second, own + 2000: 0, own + 9000: -7 * time.Second,
+		-62_167_219_200_000: time.Duration(1<<63 - 1).Truncate(time.Millisecond), 253_402_300_799_999: -time.Duration(1<<63 - 1).Truncate(time.Millisecond),
+	} {
+		_, err := f.Grant(&head.Renewal{Ack: head.Ack{Instance: id, Head: end}, Wall: said}, head.Ticket{}, time.Second)
+		require.NoError(t, err)
+		require.Equal(t, fleet.Clocks{Members: 1, Heard: 1, Ahead: ahead}, f.Clocks(own+2000, time.Second), said)
+	}
+	_, err := f.Grant(&head.Renewal{Ack: head.Ack{Instance: id, Head: end}, Wall: own}, head.Ticket{}, time.Second)
+	require.NoError(t, err)
+	require.Equal(t, time.Second, f.Clocks(own+2000, 2*time.Second).Ahead, "it has gone on since")
+	require.Zero(t, f.Clocks(own, 12*time.Second).Heard, "that was too long ago")
+	_, err = f.Grant(&head.Renewal{Ack: head.Ack{Instance: id, Head: end}, Wall: events.Never}, head.Ticket{}, 12*time.Second)
+	require.NoError(t, err)
+	require.Zero(t, f.Clocks(own, 12*time.Second).Heard)
+}

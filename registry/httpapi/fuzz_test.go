@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -15,8 +16,8 @@ import (
 	"github.com/keyfleet/keyfleet/registry/httpapi"
 )
 
-// FuzzCalls: whatever an owner of everything sends, the registry answers in JSON, finds no fault of its own, and writes no header
-// that is more than one line.
+// FuzzCalls: whatever an owner of everything sends, the registry answers in JSON, finds no fault of its own, takes no more memory than
+// the call is worth, and writes no header that is more than one line.
 func FuzzCalls(f *testing.F) {
 	h := leadingHub(f)
 	api := httpapi.New(h.Service, slog.New(slog.DiscardHandler))
@@ -48,7 +49,11 @@ func FuzzCalls(f *testing.F) {
 		r.Header.Set("Idempotency-Key", header)
 		r.Header.Set("If-Match", header)
 		w := httptest.NewRecorder()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		api.ServeHTTP(w, r)
+		runtime.ReadMemStats(&after)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20+400*len(body)), "with what the registry does meanwhile")
 		require.Less(t, w.Code, http.StatusInternalServerError, w.Body)
 		require.True(t, utf8.Valid(w.Body.Bytes()))
 		if strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") && method != http.MethodHead {

@@ -53,7 +53,7 @@ var inPath = regexp.MustCompile(`\{(\w+)\}`)
 var paramMeanings = map[string]string{
 	"project": "the project: a number, or any name", "name": "name or id", "seq": "a Seq, from the header Keyfleet-Seq of a change",
 	"limit": "1 to 1000, default 100", "offset": "how many results to pass over",
-	"order_by": "name, and for keys created_at or expires_at; with a - before it the other way round", "search": "part of a name or description",
+	"order_by": "name, and for keys created_at or expires_at; with a - before it the other way round", "search": "a part of a name, description or hint, or the beginning of an id",
 	"wait": "recorded (default) or confirmed: answer once no verifier accepts what was revoked", "wait_timeout": "how long to wait, such as 30s",
 	idempotencyHeader: "makes repeating safe: one effect for each", "If-Match": "the ETag of what was read: refuse if it has changed since",
 }

@@ -1,6 +1,7 @@
 package natsapi_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -144,6 +145,11 @@ func TestMonitoring(t *testing.T) {
 	}
 	d.standby.Store(true)
 	ping := identityOf(t, nc)
+	require.Eventually(t, func() bool { // a command is in flight until its answer has left
+		answer, err := nc.Request("$SRV.STATS.keyfleet", nil, 10*time.Second)
+		require.NoError(t, err)
+		return bytes.Contains(answer.Data, []byte(`"in_flight":0`))
+	}, 20*time.Second, time.Millisecond)
 	assert.Equal(t, micro.PingResponseType, ping.Type)
 	assert.Equal(t, "keyfleet", ping.Name)
 	assert.Equal(t, "1.2.3", ping.Version)

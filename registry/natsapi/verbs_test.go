@@ -77,6 +77,8 @@ func script() []registry.Command {
 		step(registry.DeploymentRemove, registry.Request{Name: "llama", CommandID: "c13"}),
 		step(registry.ProjectList, registry.Request{}),
 		step(registry.FleetLease, registry.Request{Lease: "5m", CommandID: "c14"}),
+		step(registry.FleetAddSigningKey, registry.Request{SigningKey: digest, CommandID: "c15"}),
+		step(registry.FleetRetireSigningKey, registry.Request{SigningKey: digest, CommandID: "c16"}),
 		step(registry.FleetStatus, registry.Request{}),
 		step(registry.FleetConfirm, registry.Request{Seq: 3}),
 		step(registry.FleetCheckpoint, registry.Request{}),

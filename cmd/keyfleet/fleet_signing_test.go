@@ -1,0 +1,74 @@
+package main
+
+import (
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/keyfleet/keyfleet/registry"
+)
+
+// The log's key is changed under a verifier that goes on answering. Then it is killed and started again as it was, a new one pins
+// the new key, and one that pins what was retired answers nobody.
+func TestTheSigningKeyIsChangedUnderARunningFleet(t *testing.T) {
+	f := startFleetOfProcesses(t)
+	v := f.startVerifier("ams-1")
+	c := f.client()
+	require.NoError(t, c.Do(t.Context(), registry.DeploymentRegister, registry.Request{Name: "llama"}, nil))
+	var key registry.KeyReply
+	request := registry.Request{Name: "demo-key", Deployments: &[]string{"llama"}, Wait: registry.WaitConfirmed}
+	require.NoError(t, c.Do(t.Context(), registry.KeyCreate, request, &key))
+	check := func(v *serverProcess) int {
+		status, _ := get(t, http.MethodGet, v.addresses["check"]+"/v1/check/acme/llama", key.Secret, "")
+		return status
+	}
+	answers := func(v *serverProcess) {
+		t.Helper()
+		require.Eventually(t, func() bool { return check(v) == http.StatusOK }, 30*time.Second, 20*time.Millisecond)
+	}
+	answers(v)
+	say := func(args ...string) (said string, status int) {
+		stdout, stderr, status := client(t, f.url, "", append([]string{"fleet", "signing-key"}, args...)...)
+		return stdout + stderr, status
+	}
+	next, old := filepath.Join(f.dir, "next.pem"), f.key
+	said, status := say("add", next)
+	require.Equal(t, statusDone, status)
+	require.Contains(t, said, "is confirmed")
+	private, err := readSigningKey(next)
+	require.NoError(t, err)
+	is := publicHalf(private).String()
+	said, status = say("retire", old)
+	require.Equal(t, statusRefused, status)
+	require.Contains(t, said, "start every registry with the new key first")
+
+	for _, hub := range []*serverProcess{f.standby, f.registry} {
+		require.NoError(t, hub.cmd.Process.Signal(syscall.SIGTERM))
+		<-hub.ended
+	}
+	f.startRegistry("hub-1", "--signing-key", next)
+	require.Eventually(t, func() bool { return f.fleet().SignedBy == is }, 30*time.Second, 50*time.Millisecond)
+	require.Equal(t, http.StatusOK, check(v), "its lease goes on")
+	said, status = say("retire", old)
+	require.Equal(t, statusDone, status)
+	require.Contains(t, said, "is confirmed")
+	require.Equal(t, []string{is}, f.fleet().LogKeys)
+	said, status = say("retire", is)
+	require.Equal(t, statusRefused, status)
+	require.Contains(t, said, "only signing key")
+
+	require.Eventually(t, func() bool { return f.fleet().Verifiers[0].SilentMs != nil }, 30*time.Second, 50*time.Millisecond, "it renews")
+	require.NoError(t, v.cmd.Process.Kill())
+	<-v.ended
+	answers(f.startVerifier("ams-1")) // still with the old --log-key: it has learnt better
+	stranger := f.startVerifier("fra-1")
+	require.Eventually(t, func() bool { return strings.Contains(stranger.said.String(), "start it with the new one") }, 30*time.Second, 50*time.Millisecond)
+	require.Equal(t, http.StatusServiceUnavailable, check(stranger))
+	f.key = is
+	answers(f.startVerifier("sin-1"))
+}
