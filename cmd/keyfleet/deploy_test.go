@@ -29,25 +29,33 @@ type deployed struct {
 // deploy has deploy init write a configuration, and starts a hub of one server from it, and opens a log there.
 func deploy(t *testing.T) *deployed {
 	d := &deployed{T: t, dir: filepath.Join(t.TempDir(), "fleet")}
-	_, _, status := client(t, "", "", "deploy", "init", d.dir, "--hub", "127.0.0.1", "--pop", "ams", "--pop", "fra",
-		"--admin", "acme/alice", "--admin", "acme/bob", "--owner", "root", "--auditor", "ada")
-	require.Equal(t, statusDone, status)
-	d.hub = d.start("hub/hub-1.conf", func(o *server.Options) {
-		o.Cluster, o.Routes = server.ClusterOpts{}, nil
-		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
-	})
+	d.configure()
+	d.hub = d.start("hub/hub-1.conf", ofOneServer)
 	d.url = d.hub.ClientURL()
-	stdout, _, status := client(t, d.url, "", "init", "--signing-key", filepath.Join(d.dir, "signing.pem"), "--creds", d.creds("hub/setup"))
+	stdout, _, status := d.ask("init", "--signing-key", filepath.Join(d.dir, "signing.pem"), "--creds", d.creds("hub/setup"))
 	require.Equal(t, statusDone, status)
 	d.key = regexp.MustCompile(`[0-9a-f]{64}`).FindString(stdout)
 	return d
 }
 
+// configure has deploy init write the configuration, or what of it is due again.
+func (d *deployed) configure() {
+	d.Helper()
+	_, _, status := client(d.T, "", "", "deploy", "init", d.dir, "--hub", "127.0.0.1", "--pop", "ams", "--pop", "fra",
+		"--admin", "acme/alice", "--admin", "acme/bob", "--owner", "root", "--auditor", "ada")
+	require.Equal(d, statusDone, status)
+}
+
+// ofOneServer leaves a server of the hub to itself, and lets PoPs in on a free port.
+func ofOneServer(o *server.Options) {
+	o.Cluster, o.Routes = server.ClusterOpts{}, nil
+	o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
+}
+
 // start runs a server as its file says, but on free ports, and in a directory of its own.
 func (d *deployed) start(conf string, change func(*server.Options)) *server.Server {
 	d.Helper()
-	opts, err := server.ProcessConfigFile(filepath.Join(d.dir, conf))
-	require.NoError(d, err)
+	opts := d.options(conf)
 	opts.Host, opts.Port, opts.StoreDir, opts.NoLog, opts.NoSigs = "127.0.0.1", server.RANDOM_PORT, d.TempDir(), true, true
 	change(opts)
 	s, err := server.NewServer(opts)
@@ -58,26 +66,49 @@ func (d *deployed) start(conf string, change func(*server.Options)) *server.Serv
 	return s
 }
 
+// options are what the file says, where it is and not in /etc/nats.
+func (d *deployed) options(conf string) *server.Options {
+	d.Helper()
+	dir, name := filepath.Split(filepath.Join(d.dir, conf))
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	require.NoError(d, err)
+	here := filepath.Join(dir, "here-"+name)
+	require.NoError(d, os.WriteFile(here, []byte(strings.ReplaceAll(string(text), "/etc/nats/", dir)), 0o600))
+	opts, err := server.ProcessConfigFile(here)
+	require.NoError(d, err)
+	return opts
+}
+
+// ask runs a command against the hub.
+func (d *deployed) ask(args ...string) (stdout, stderr string, status int) {
+	d.Helper()
+	return client(d.T, d.url, "", append(args, "--tls-ca", d.ca())...)
+}
+
+func (d *deployed) ca() string { return filepath.Join(d.dir, "hub/ca.crt") }
+
 // startSite runs a site's server, with a copy of the log on it.
 func (d *deployed) startSite(name string) *server.Server {
 	d.Helper()
 	varz, err := d.hub.Varz(nil)
 	require.NoError(d, err)
-	hub := &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", varz.LeafNode.Port)}
+	hub := &url.URL{Scheme: "tls", Host: fmt.Sprintf("127.0.0.1:%d", varz.LeafNode.Port)}
 	s := d.start("sites/"+name+"/nats.conf", func(o *server.Options) {
 		o.LeafNode.Remotes[0].URLs = []*url.URL{hub}
 		o.LeafNode.Remotes[0].Credentials = d.creds("sites/" + name + "/leaf")
 	})
-	_, _, status := client(d.T, d.url, "", "deploy", "admit", name, "--creds", d.creds("hub/setup"))
+	_, _, status := d.ask("deploy", "admit", name, "--creds", d.creds("hub/setup"))
 	require.Equal(d, statusDone, status)
 	_, _, status = client(d.T, s.ClientURL(), "", "deploy", "mirror", name, "--creds", d.creds("sites/"+name+"/setup"))
 	require.Equal(d, statusDone, status)
 	return s
 }
 
-func (d *deployed) startRegistry() *serverProcess {
-	return startServer(d.T, "registry", "--signing-key", filepath.Join(d.dir, "signing.pem"), "--nats", d.url, "--creds", d.creds("hub/registry"),
-		"--system-creds", d.creds("hub/system"), "--name", "hub-1", "--data", d.TempDir(), "--admin", "127.0.0.1:0", "--http", "127.0.0.1:0")
+func (d *deployed) startRegistry() *serverProcess { return startServer(d.T, d.registryArgs()...) }
+
+func (d *deployed) registryArgs() []string {
+	return []string{"registry", "--signing-key", filepath.Join(d.dir, "signing.pem"), "--nats", d.url, "--creds", d.creds("hub/registry"), "--tls-ca", d.ca(),
+		"--system-creds", d.creds("hub/system"), "--name", "hub-1", "--data", d.TempDir(), "--admin", "127.0.0.1:0", "--http", "127.0.0.1:0"}
 }
 
 func (d *deployed) startVerifier(name string, at *server.Server) *serverProcess {
@@ -91,7 +122,11 @@ func (d *deployed) creds(of string) string { return filepath.Join(d.dir, of+".cr
 // as connects with credentials, at the hub or a site's server.
 func (d *deployed) as(who string, at *server.Server) *nats.Conn {
 	d.Helper()
-	opts, err := withCredentials(d.creds(who))
+	as := access{creds: d.creds(who)}
+	if at == d.hub {
+		as.tlsCA = d.ca()
+	}
+	opts, err := as.options()
 	require.NoError(d, err)
 	silent := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}) // refusals are what some look for
 	nc, err := nats.Connect(at.ClientURL(), append(opts, silent)...)
@@ -105,19 +140,19 @@ func TestAFleetRunsOnWhatDeployInitWrites(t *testing.T) {
 	d := deploy(t)
 	d.startRegistry()
 	alice := d.creds("admins/acme.alice")
-	_, _, status := client(t, d.url, "", "deployments", "register", "llama", "--project", "acme", "--creds", alice)
+	_, _, status := d.ask("deployments", "register", "llama", "--project", "acme", "--creds", alice)
 	require.Equal(t, statusDone, status)
 	ams := d.startVerifier("ams", d.startSite("ams"))
 	fra := d.startVerifier("fra", d.startSite("fra"))
 
-	key, _, status := client(t, d.url, "", "keys", "create", "night", "--deployment", "llama", "--project", "acme", "--creds", alice, "--wait", "confirmed")
+	key, _, status := d.ask("keys", "create", "night", "--deployment", "llama", "--project", "acme", "--creds", alice, "--wait", "confirmed")
 	require.Equal(t, statusDone, status)
 	key = regexp.MustCompile(`kf_\w+`).FindString(key)
 	for _, v := range []*serverProcess{ams, fra} {
 		status, _ := get(t, "GET", v.addresses["check"]+"/v1/check/acme/llama", key, "")
 		require.Equal(t, 200, status)
 	}
-	_, said, status := client(t, d.url, "", "keys", "delete", "night", "--project", "acme", "--creds", alice, "--wait", "confirmed")
+	_, said, status := d.ask("keys", "delete", "night", "--project", "acme", "--creds", alice, "--wait", "confirmed")
 	require.Equal(t, statusDone, status, said)
 	for _, v := range []*serverProcess{ams, fra} {
 		status, _ := get(t, "GET", v.addresses["check"]+"/v1/check/acme/llama", key, "")
@@ -129,12 +164,12 @@ func TestAFleetRunsOnWhatDeployInitWrites(t *testing.T) {
 		log, _, _ := client(t, ada.ClientURL(), "", "audit", "log", "--mirror", "--creds", d.creds("sites/ada/auditor"), "--type", "deleted", "--json")
 		return regexp.MustCompile(`"actor":"alice"`).MatchString(log)
 	}, 10*time.Second, 10*time.Millisecond)
-	_, _, status = client(t, d.url, "", "fleet", "--actor", "root", "--creds", d.creds("owners/root"))
+	_, _, status = d.ask("fleet", "--actor", "root", "--creds", d.creds("owners/root"))
 	require.Equal(t, statusDone, status)
 
-	_, _, status = client(t, d.url, "", "deploy", "admit", "ams", "--creds", d.creds("hub/setup"))
+	_, _, status = d.ask("deploy", "admit", "ams", "--creds", d.creds("hub/setup"))
 	require.Equal(t, statusDone, status)
-	_, said, status = client(t, d.url, "", "keys", "create", "daily", "--project", "acme", "--creds", alice, "--wait", "confirmed")
+	_, said, status = d.ask("keys", "create", "daily", "--project", "acme", "--creds", alice, "--wait", "confirmed")
 	require.Equal(t, statusDone, status, "fed from the beginning again, it goes on where it was: %s", said)
 }
 
@@ -152,8 +187,7 @@ func TestDeployInitGrowsAFleet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 	require.FileExists(t, filepath.Join(dir, "sites/fra/verifier.creds"))
-	opts, err := server.ProcessConfigFile(filepath.Join(dir, "hub/hub-3.conf"))
-	require.NoError(t, err)
+	opts := (&deployed{T: t, dir: dir}).options("hub/hub-3.conf")
 	require.Len(t, opts.Routes, 3)
 	require.True(t, opts.SyncAlways)
 	require.NoError(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,19 +15,20 @@ import (
 
 // topology is what make topology starts: see deploy/topology.
 type topology struct {
-	t   *testing.T
-	bin string
+	t        *testing.T
+	bin, net string
 }
 
 func startTopology(t *testing.T) *topology {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make network namespaces")
 	}
-	if out, err := exec.Command("ip", "netns", "add", "keyfleet-probe").CombinedOutput(); err != nil {
+	net := fmt.Sprintf("keyfleet-test-%d", os.Getpid()) // what a run before left behind is in nobody's way
+	if out, err := exec.Command("ip", "netns", "add", net+"-probe").CombinedOutput(); err != nil {
 		t.Skipf("no network namespaces here: %v: %s", err, out)
 	}
-	require.NoError(t, exec.Command("ip", "netns", "delete", "keyfleet-probe").Run())
-	top := &topology{t, t.TempDir()}
+	require.NoError(t, exec.Command("ip", "netns", "delete", net+"-probe").Run())
+	top := &topology{t, t.TempDir(), net}
 	for program, of := range map[string]string{"keyfleet": ".", "nats-server": "github.com/nats-io/nats-server/v2"} {
 		build := exec.Command("go", "build", "-o", filepath.Join(top.bin, program), of)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -51,7 +53,7 @@ func startTopology(t *testing.T) *topology {
 
 func (top *topology) do(stdin string, args ...string) (said, complaint string, status int) {
 	cmd := exec.Command("../../deploy/topology", args...)
-	cmd.Env = append(os.Environ(), "BIN="+top.bin)
+	cmd.Env = append(os.Environ(), "BIN="+top.bin, "NET="+top.net)
 	var out, err bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &err
 	_ = cmd.Run()
