@@ -76,7 +76,7 @@ func TestDamagedFiles(t *testing.T) {
 // TestLostAndOldDirectories: as above, with whole directories gone, or back from an old backup.
 func TestLostAndOldDirectories(t *testing.T) {
 	w := newUsedDev(t)
-	parts := []string{"nats", "nats/jetstream/$G/streams/KEYFLEET_LOG", "nats/jetstream/$G/streams/KV_KEYFLEET_ELECTION", "catalog", "verifier", "keyindex", "signed-head"}
+	parts := []string{"nats", "nats/jetstream/$G/streams/KEYFLEET_LOG", "nats/jetstream/$G/streams/KV_KEYFLEET_ELECTION", "catalog", "verifier", "keyindex", "signed-head", "noted-head"}
 	for _, part := range parts {
 		lost := w.startWith(t, func(data string) { require.NoError(t, os.RemoveAll(filepath.Join(data, part))) })
 		t.Logf("%s, gone: %s", part, lost)

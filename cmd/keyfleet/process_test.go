@@ -21,11 +21,39 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events/apikey"
+	"github.com/keyfleet/keyfleet/events/clock"
 )
 
 // TestMain makes this test binary serve as keyfleet, and as the few tools that scripts and the README use.
 func TestMain(m *testing.M) {
-	testscript.Main(tests{m}, map[string]func(){"keyfleet": main, "nats": natsTool, "bare": bareServers})
+	testscript.Main(tests{m}, map[string]func(){"keyfleet": mainByAnyClock, "nats": natsTool, "bare": bareServers})
+}
+
+// clockVariable says by how much the wall clock of processes that are started is ahead.
+const clockVariable = "TEST_CLOCK_AHEAD"
+
+// wrongClock is a machine's whose wall clock is set wrong.
+type wrongClock struct {
+	clock.System
+	ahead time.Duration
+}
+
+func (c wrongClock) Now() time.Time { return c.System.Now().Add(c.ahead) }
+
+func (c wrongClock) Both() (time.Time, time.Duration) {
+	now, elapsed := c.System.Both()
+	return now.Add(c.ahead), elapsed
+}
+
+func mainByAnyClock() {
+	if text := os.Getenv(clockVariable); text != "" {
+		ahead, err := time.ParseDuration(text)
+		if err != nil {
+			panic(err)
+		}
+		machineClock = wrongClock{ahead: ahead}
+	}
+	main()
 }
 
 // tests are run in an environment that says nothing of the developer's own Keyfleet.
