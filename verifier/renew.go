@@ -21,7 +21,7 @@ const (
 	goodbyeTimeout = 2 * time.Second
 )
 
-// renew asks for a lease at once, whenever the gate has opened, and else at every interval.
+// renew asks for a lease at every interval, and at once when it is due.
 func (v *Verifier) renew(ctx context.Context) {
 	v.buryTheLast(ctx)
 	for misses := 0; ctx.Err() == nil; {
@@ -38,7 +38,7 @@ func (v *Verifier) renew(ctx context.Context) {
 		pause := v.opts.RenewEvery - tenth + randv2.N(2*tenth+1) //nolint:gosec // G404: it spreads load, and hides nothing
 		select {
 		case <-ctx.Done():
-		case <-v.opened:
+		case <-v.due:
 		case <-time.After(pause):
 		}
 		v.change(func(*hold, time.Duration) {}) // a lease may have lapsed meanwhile
@@ -80,10 +80,10 @@ func (v *Verifier) renewOnce(ctx context.Context) error {
 		v.every = g.AckEvery
 		err = v.session.granted(&g, h.using)
 		v.noteSilence(h, now)
+		if h.gate.applied > v.session.rec.Floor.Seq {
+			v.applied(false) // it may be acknowledged by now
+		}
 	})
-	if err == nil {
-		err = v.learnKeys()
-	}
 	if err == nil && g.Rebuild {
 		err = v.rebuild()
 	}
@@ -108,21 +108,34 @@ func (v *Verifier) noteSilence(h *hold, now time.Duration) {
 }
 
 // learnKeys believes what the log says of its signing keys, as far as a head vouches for it that is applied and was signed by a
-// key that was believed before.
-func (v *Verifier) learnKeys() error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+// key that was believed before. It reports whether that is so of all that the log says by now.
+func (v *Verifier) learnKeys() (vouchedFor bool, err error) {
 	named, using, was := v.idx.Charter(), v.hold.using, v.keys.Load()
-	if using == nil || named.ChangedAt > using.head.Seq || slices.Equal(named.SigningKeys, was.Keys) {
-		return nil
+	switch {
+	case slices.Equal(named.SigningKeys, was.Keys):
+		return true, nil
+	case using == nil || named.ChangedAt > using.head.Seq:
+		return false, nil
 	}
 	if _, err := head.Open(using.signed, named.SigningKeys...); err != nil {
-		return nil // whoever signs is not of those that the log names: it has nothing to teach
+		return true, nil // whoever signs is not of those that the log names: it has nothing to teach
 	}
 	is := &trust{Pinned: was.Pinned, Keys: named.SigningKeys}
 	v.keys.Store(is) // whether or not it can be kept: a key that was retired is believed no longer
 	v.session.rec.Trust = is
-	return v.session.put()
+	return true, v.session.put()
+}
+
+// acknowledged is what the verifier says that it has applied, which is kept first, and the digest of its index there. A change of
+// the log's signing keys it says only once it believes them: what is confirmed then is that nobody is cut off by who signs next,
+// and that nobody believes what was retired.
+func (v *Verifier) acknowledged() (head.Head, events.Digest, error) {
+	p, digest := v.idx.Digest()
+	vouchedFor, err := v.learnKeys() // no older than p
+	if err != nil || !vouchedFor {
+		return v.session.rec.Floor, events.Digest{}, err
+	}
+	return headOf(p), digest, v.session.acked(headOf(p), v.hold.using)
 }
 
 // renewal is what this verifier tells of itself now. It acknowledges, and so what it says is kept first.
@@ -130,12 +143,12 @@ func (v *Verifier) renewal() (head.Renewal, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	rec, g := &v.session.rec, &v.hold.gate
-	p, digest := v.idx.Digest()
-	if err := v.session.acked(headOf(p), v.hold.using); err != nil {
+	applied, digest, err := v.acknowledged()
+	if err != nil {
 		return head.Renewal{}, err
 	}
 	r := head.Renewal{
-		Ack:    head.Ack{Instance: rec.Instance, Head: headOf(p)},
+		Ack:    head.Ack{Instance: rec.Instance, Head: applied},
 		Ticket: rec.Ticket, Newest: v.proof, State: string(g.state(v.opts.Clock.Elapsed())),
 		Schema: events.Schema, Wall: events.InstantOf(v.opts.Clock.Now()),
 		IndexDigest: digest, DigestVersion: keyindex.DigestVersion, WantsToRebuild: v.damage != nil,
@@ -232,14 +245,13 @@ func (v *Verifier) acknowledge(ctx context.Context) {
 
 func (v *Verifier) ackNow() {
 	v.mu.Lock()
-	p, rec := v.idx.Position(), &v.session.rec
-	member := rec.Member
+	rec := &v.session.rec
+	ack, member := head.Ack{Instance: rec.Instance}, rec.Member
 	var err error
 	if member {
-		err = v.session.acked(headOf(p), v.hold.using)
+		ack.Head, _, err = v.acknowledged()
 		v.ackedAt = v.opts.Clock.Elapsed()
 	}
-	ack := head.Ack{Instance: rec.Instance, Head: headOf(p)}
 	v.mu.Unlock()
 	switch {
 	case err != nil:

@@ -50,6 +50,17 @@ func TestKeysAreLearntOnceAHeadVouchesForThem(t *testing.T) {
 	before := renewals()
 	require.Eventually(t, func() bool { return renewals() > before+3 }, 20*time.Second, time.Millisecond)
 	require.Equal(t, w.opts.LogKeys, w.v.keys.Load().Keys)
+	said := func() (seq events.Seq) { // what it acknowledged
+		asked, acks, _ := w.hub.Heard()
+		for _, r := range asked {
+			seq = max(seq, r.Seq)
+		}
+		for _, a := range acks {
+			seq = max(seq, a.Seq)
+		}
+		return seq
+	}
+	require.Less(t, said(), w.last.Seq, "what it does not believe is not confirmed")
 
 	hub.head.Store(nil)
 	first := events.PublicKey(eventlogtest.SigningKey[ed25519.SeedSize:]) // that the log was opened with
@@ -58,6 +69,7 @@ func TestKeysAreLearntOnceAHeadVouchesForThem(t *testing.T) {
 		require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, want, w.v.keys.Load().Keys) }, 20*time.Second, time.Millisecond)
 	}
 	believed(first, pinned, forged)
+	require.Eventually(t, func() bool { return said() == w.last.Seq }, 20*time.Second, time.Millisecond)
 	w.commit(events.Event{Fact: &events.SigningKeyRetired{SigningKey: forged}}, events.Event{Fact: &events.SigningKeyRetired{SigningKey: first}})
 	believed(pinned)
 	kept := &trust{Pinned: w.opts.LogKeys, Keys: []events.PublicKey{pinned}}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,14 +112,14 @@ type Verifier struct {
 
 	indexing sync.Mutex // of the index's writers; before mu
 
-	opened chan struct{} // a signal that the gate has opened
+	due    chan struct{} // a signal that a lease is to be asked for at once
 	unsaid chan struct{} // a signal that something was applied and not acknowledged
 }
 
 // Open opens the index in dir/keyindex, or begins an empty one. Nothing is answered before Run.
 func Open(dir string, opts Options) (*Verifier, error) {
 	opts.ensureDefaults()
-	v := &Verifier{opts: opts, dir: dir, told: Starting, opened: make(chan struct{}, 1), unsaid: make(chan struct{}, 1)}
+	v := &Verifier{opts: opts, dir: dir, told: Starting, due: make(chan struct{}, 1), unsaid: make(chan struct{}, 1)}
 	v.listeners = append(v.listeners, logTo(opts.Log), v.tally.hear)
 	if opts.Listen != nil {
 		v.listeners = append(v.listeners, opts.Listen)
@@ -261,8 +262,12 @@ func (a applier) Apply(entries []events.Entry) error {
 	if why := a.v.gate.Load().quarantined; why != nil {
 		return why
 	}
+	keys := a.v.idx.Charter().SigningKeys
 	if err := a.v.idx.Apply(entries); err != nil {
 		return err
+	}
+	if !slices.Equal(keys, a.v.idx.Charter().SigningKeys) {
+		a.v.renewNow() // only a head behind the change vouches for it
 	}
 	var err error
 	prompt := false
@@ -315,15 +320,19 @@ func (v *Verifier) turn(g *gate, state State) {
 	switch state {
 	case Serving:
 		v.tell(CaughtUp{Was: was, Seq: g.applied})
-		select {
-		case v.opened <- struct{}{}: // the grant in use may be old by now
-		default:
-		}
+		v.renewNow() // the grant in use may be old by now
 	case Lapsed:
 		v.tell(LeaseLapsed{Seq: g.applied})
 	case Quarantined:
 		v.tell(IndexQuarantined{Err: g.quarantined})
 	case Starting, Stalled:
+	}
+}
+
+func (v *Verifier) renewNow() {
+	select {
+	case v.due <- struct{}{}:
+	default:
 	}
 }
 
