@@ -6,6 +6,9 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 )
 
+// MaxLogKeys is how many keys can be pinned: what is learnt is kept beside them in a record of little room.
+const MaxLogKeys = 8
+
 // trust is which keys a verifier believes grants and snapshots from. It begins with those that are pinned. What the log says of
 // its keys is learnt once a believed key has signed a head that covers it: so the log's key can be changed under a running
 // fleet, and a pinned key that was retired is believed no more. What was learnt is kept with the session: it outlives the

@@ -27,7 +27,7 @@ type Options struct {
 	Source projections.Source
 	Uplink Uplink
 
-	LogKeys []events.PublicKey // that sign grants for this log, and those that the log names once one of these vouched for it. Needed to Run
+	LogKeys []events.PublicKey // that sign grants for this log, and those that the log names once one of these vouched for it. Needed to Run; at most MaxLogKeys
 	Name    string             // of this verifier, stable, as its credentials have it. Needed to Run
 	PoP     string             // the site where it runs, for people
 	Version string             // of the binary, for people
@@ -179,6 +179,9 @@ func (v *Verifier) goOn(h *hold, now time.Duration) {
 func (v *Verifier) Run(ctx context.Context) error {
 	if v.opts.Source == nil || v.opts.Uplink == nil || v.opts.Name == "" || len(v.opts.LogKeys) == 0 {
 		return errors.New("a verifier cannot run without a Source, an Uplink, a Name and the log's keys")
+	}
+	if len(v.opts.LogKeys) > MaxLogKeys {
+		return fmt.Errorf("a verifier is given at most %d of the log's keys, not %d", MaxLogKeys, len(v.opts.LogKeys))
 	}
 	var all sync.WaitGroup
 	all.Go(func() { v.follow(ctx) })

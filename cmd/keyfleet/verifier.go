@@ -49,6 +49,8 @@ func (v *verifierFlags) check() error {
 		return flagError("name", "%v; it is the verifier's own in the fleet, and in its credentials", events.CheckActor(v.name))
 	case len(v.keys) == 0:
 		return flagError("log-key", "give the key that keyfleet init printed: grants that it did not sign are not believed")
+	case len(v.keys) > verifier.MaxLogKeys:
+		return flagError("log-key", "at most %d, not %d: leave out those that sign nothing any more", verifier.MaxLogKeys, len(v.keys))
 	case v.pastLease != string(events.ModeDeny) && v.pastLease != string(events.ModeServe):
 		return flagError("past-lease", "deny or serve, not %q", v.pastLease)
 	case v.pastLease == string(events.ModeServe) && (v.serveFor < time.Millisecond || v.serveFor > 24*time.Hour):
