@@ -40,6 +40,7 @@ func BenchmarkCheck(b *testing.B) {
 			b.Run("miss", func(b *testing.B) { ask(b, unknown, w.v.checking(b, projections.Unknown)) })
 			b.Run("both-cores", func(b *testing.B) { askFromAll(b, secrets, w.v.checking(b, projections.Allowed)) })
 			b.Run("sha256", func(b *testing.B) { ask(b, secrets, func(key []byte) { _ = apikey.DigestOf(key) }) })
+			b.Run("floor", func(b *testing.B) { ask(b, secrets, lines(b, size.keys)) })
 			b.Run("pebble", func(b *testing.B) { ask(b, secrets, w.v.finding(b)) })
 			b.Run("map", func(b *testing.B) { ask(b, secrets, mapped(secrets, size.keys)) })
 		})
@@ -58,6 +59,20 @@ func (v *Verifier) finding(b *testing.B) func([]byte) {
 	return func(key []byte) {
 		if k, err := v.idx.Find(apikey.DigestOf(key)); err != nil || !k.Exists() {
 			b.Errorf("not found: %v", err)
+		}
+	}
+}
+
+// lines is the least that a check can cost: the digest of the key, and one line of memory out of one for each key.
+func lines(b *testing.B, size int) func([]byte) {
+	all := make([][8]uint64, size)
+	for i := range all {
+		all[i][0] = 1
+	}
+	return func(key []byte) {
+		digest := apikey.DigestOf(key)
+		if all[binary.BigEndian.Uint64(digest[:])%uint64(len(all))][0] != 1 {
+			b.Error("a line of memory is not what it was")
 		}
 	}
 }
