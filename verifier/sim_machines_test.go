@@ -206,7 +206,7 @@ func (e *edge) start() {
 	opts := verifier.Options{
 		Source: &distantLog{Memory: e.w.log, line: e.source}, Uplink: &distantHubs{e.w, e.name, e.uplink, e.told},
 		LogKeys: []events.PublicKey{events.PublicKey(eventlogtest.SigningKey[32:])},
-		Name:    e.name, RunDir: e.run, Clock: e.clock, CacheBytes: 1 << 20,
+		Name:    e.name, RunDir: e.run, Clock: e.clock, CacheBytes: 1 << 20, Listen: e.told.notice,
 	}
 	opts.PutIndexOn(e.disk.fs())
 	var err error

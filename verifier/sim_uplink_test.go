@@ -12,9 +12,14 @@ import (
 	"github.com/keyfleet/keyfleet/verifier"
 )
 
-// vouched is the newest time that a process was told, and when.
+// vouched is the newest time that a process was told, and took for true.
 type vouched struct {
-	mu sync.Mutex
+	mu             sync.Mutex
+	newest, before moment // before the renewal that is under way, or was last
+}
+
+// moment is a time that was told, and when.
+type moment struct {
 	of events.Instant
 	at time.Time
 }
@@ -30,6 +35,7 @@ type distantHubs struct {
 var errLine = errors.New("the line is cut")
 
 func (d *distantHubs) Renew(ctx context.Context, r head.Renewal) (signed []byte, err error) {
+	d.told.ask()
 	err = errLine
 	if !d.line.passes(ctx) {
 		return nil, err
@@ -60,12 +66,27 @@ func inWordsOf(err error) error {
 	}
 }
 
+func (v *vouched) ask() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.before = v.newest
+}
+
 func (v *vouched) hear(signed []byte) {
 	g, err := head.Peek(signed) // of a registry of ours
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if err == nil && g.Attested > v.of {
-		v.of, v.at = g.Attested, time.Now()
+	if err == nil && g.Attested > v.newest.of {
+		v.newest = moment{g.Attested, time.Now()}
+	}
+}
+
+// notice forgets what came with a grant that was refused, such as one of an older term.
+func (v *vouched) notice(e verifier.Event) {
+	if _, refused := e.(verifier.RenewalFailed); refused {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.newest = v.before
 	}
 }
 
@@ -73,10 +94,10 @@ func (v *vouched) hear(signed []byte) {
 func (v *vouched) least() events.Instant {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.of == 0 {
+	if v.newest.of == 0 {
 		return 0
 	}
-	return v.of + events.Instant(time.Since(v.at).Milliseconds()/100*99)
+	return v.newest.of + events.Instant(time.Since(v.newest.at).Milliseconds()/100*99)
 }
 
 func (d *distantHubs) Acknowledge(a head.Ack) {

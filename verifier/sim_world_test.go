@@ -195,7 +195,7 @@ func (w *world) lookFor(e *edge, s secret, at events.Seq) {
 	earliest := max(wall, e.told.least())
 	latest := max(wall, soonOf(time.Now().Add(simLease)))
 	if want := w.truth.decideWithin(s.digest, ask.Deployment, at, earliest, latest); !slices.Contains(want, a.Reason) {
-		w.breaks("%s says %s of %s at Seq %d for %s; the log says %s", e.name, a.Reason, s.key, at, ask.Deployment, want)
+		w.breaks("%s says %s of %s at Seq %d for %s; the log says %v", e.name, a.Reason, s.key, at, ask.Deployment, want)
 	}
 }
 
