@@ -5,13 +5,14 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"errors"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyfleet/keyfleet/events/fuzztest"
 )
 
 // TestTruncated cuts a commit at every byte and appends to it: always an error.
@@ -211,14 +212,9 @@ func FuzzDecodeEvent(f *testing.F) {
 
 // frugally decodes and holds what was allocated for it against the input's length.
 func frugally[T any](t *testing.T, data []byte, decode func([]byte) (T, error)) (T, error) {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	v, err := decode(data)
-	runtime.ReadMemStats(&after)
-	// Decoded values take a multiple of their bytes, and 64 KiB covers what the runtime does meanwhile.
-	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(400*len(data)+64<<10) {
-		t.Fatalf("%d bytes of input made the decoder allocate %d", len(data), used)
-	}
+	var v T
+	var err error
+	fuzztest.Frugally(t, len(data), 0, func() { v, err = decode(data) })
 	return v, err
 }
 

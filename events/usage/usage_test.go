@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/fuzztest"
 	"github.com/keyfleet/keyfleet/events/usage"
 )
 
@@ -93,7 +94,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add(data)
 	f.Add([]byte{0x96, 1, 0xc0, 1, 0xc0, 1, 0xdd, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		b, err := usage.Decode(data)
+		var b usage.Batch
+		var err error
+		fuzztest.Frugally(t, len(data), 0, func() { b, err = usage.Decode(data) })
 		if err != nil {
 			require.ErrorIs(t, err, events.ErrMalformed)
 			return

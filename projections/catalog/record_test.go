@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/fuzztest"
 	"github.com/keyfleet/keyfleet/projections"
 )
 
@@ -18,10 +19,12 @@ func FuzzRecords(f *testing.F) {
 	for _, seed := range [][]byte{key, charter, {0x91, 0xdd, 0xff, 0xff, 0xff, 0xff}, {0x81, 0xab, 'D', 'e', 'p', 'l', 'o', 'y', 'm', 'e', 'n', 't', 's', 0xdd, 0xff, 0xff, 0xff, 0xff}} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(_ *testing.T, data []byte) {
-		var k projections.Key
-		_ = unmarshal(data, &k)
-		var c projections.Charter
-		_ = unmarshal(data, &c)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		fuzztest.Frugally(t, len(data), fuzztest.Msgpack, func() {
+			var k projections.Key
+			_ = unmarshal(data, &k)
+			var c projections.Charter
+			_ = unmarshal(data, &c)
+		})
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/fuzztest"
 	"github.com/keyfleet/keyfleet/projections"
 )
 
@@ -54,7 +55,10 @@ func FuzzRecord(f *testing.F) {
 	f.Add(encodeAlias(events.Digest{1}))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		k, alias, err := decodeEntry(data)
+		var k projections.Key
+		var alias events.Digest
+		var err error
+		fuzztest.Frugally(t, len(data), 0, func() { k, alias, err = decodeEntry(data) })
 		switch {
 		case err != nil:
 			require.ErrorIs(t, err, errRecord)
@@ -73,6 +77,11 @@ func FuzzMeta(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(charter)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		fuzztest.Frugally(t, len(data), fuzztest.Msgpack, func() {
+			_, _, _ = decodePosition(data)
+			_, _ = decodeDeployment(data)
+			_, _ = decodeCharter(data)
+		})
 		if p, digest, err := decodePosition(data); err == nil {
 			require.True(t, bytes.Equal(data, encodePosition(p, digest)))
 		}

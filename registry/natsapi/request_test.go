@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vmihailenco/msgpack/v5"
 
+	"github.com/keyfleet/keyfleet/events/fuzztest"
 	"github.com/keyfleet/keyfleet/registry"
 	"github.com/keyfleet/keyfleet/registry/natsapi"
 )
@@ -132,7 +133,9 @@ func FuzzDecodeRequest(f *testing.F) {
 	f.Add([]byte(`{"name":"demo-key","deployments":["llama"],"limit":3}`), false)
 	f.Add([]byte("\x82\xa4name\xa8demo-key\xabdeployments\x91\xa5llama"), true)
 	f.Fuzz(func(t *testing.T, data []byte, asMsgpack bool) {
-		r, err := natsapi.DecodeRequest(data, asMsgpack)
+		var r registry.Request
+		var err error
+		fuzztest.Frugally(t, len(data), fuzztest.Msgpack, func() { r, err = natsapi.DecodeRequest(data, asMsgpack) })
 		if err != nil {
 			requireRefusal(t, registry.Invalid, "", err)
 			return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,6 +30,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/fuzztest"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/verifier"
 	"github.com/keyfleet/keyfleet/verifier/httpcheck"
@@ -205,15 +207,21 @@ func FuzzCheck(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(sample, true)
 	f.Fuzz(func(t *testing.T, data []byte, allows bool) {
-		var ask authv3.CheckRequest
-		if proto.Unmarshal(data, &ask) != nil {
-			return
-		}
 		c := &decided{reason: projections.Unknown}
 		if allows {
 			c.reason = projections.Allowed
 		}
-		answer, err := (&server{checker: c, log: slog.New(slog.DiscardHandler)}).Check(t.Context(), &ask)
+		var ask authv3.CheckRequest
+		var answer *authv3.CheckResponse
+		err := error(nil)
+		fuzztest.Frugally(t, len(data), 0, func() {
+			if err = proto.Unmarshal(data, &ask); err == nil {
+				answer, err = (&server{checker: c, log: slog.New(slog.DiscardHandler)}).Check(t.Context(), &ask)
+			}
+		})
+		if errors.Is(err, proto.Error) {
+			return
+		}
 		if err != nil {
 			require.Equal(t, codes.FailedPrecondition, status.Code(err))
 			return

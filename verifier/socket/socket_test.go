@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/fuzztest"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/verifier"
 )
@@ -215,7 +216,9 @@ func FuzzRequest(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(longest[lengthSize:])
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		r, err := parseRequest(payload, &names{})
+		var r verifier.Request
+		var err error
+		fuzztest.Frugally(t, len(payload), 0, func() { r, err = parseRequest(payload, &names{}) })
 		if err != nil || len(payload) > maxRequest {
 			return
 		}
