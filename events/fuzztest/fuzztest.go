@@ -1,4 +1,5 @@
-// Package fuzztest holds what fuzz targets have in common.
+// Package fuzztest holds what fuzz targets have in common. It makes that hostile input cannot take more memory than it is worth a thing
+// that every one of them checks. What its readers make of the input is for each target to say.
 package fuzztest
 
 import (
