@@ -61,7 +61,7 @@ report: loadtest ## run the load tests, on a quiet machine, into loadtest/result
 	@echo "Compare two runs with $(LOADTEST) page NEW/run.json OLD/run.json >page.html"
 
 topology: build ## as root: a hub of three NATS servers, two registries and three PoPs on this machine; see docs/deploy.md
-	CGO_ENABLED=0 go build -o bin/nats-server github.com/nats-io/nats-server/v2
+	CGO_ENABLED=0 go build -trimpath -o bin/nats-server github.com/nats-io/nats-server/v2
 	deploy/topology up
 	@echo "deploy/topology cut ams takes a PoP's line away, heal gives it back, down ends it; deploy/topology alone says more"
 
