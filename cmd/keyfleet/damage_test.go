@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,23 +79,26 @@ func TestLostAndOldDirectories(t *testing.T) {
 	w := newUsedDev(t)
 	parts := []string{"nats", "nats/jetstream/$G/streams/KEYFLEET_LOG", "nats/jetstream/$G/streams/KV_KEYFLEET_ELECTION", "catalog", "verifier", "keyindex", "signed-head", "noted-head"}
 	for _, part := range parts {
-		lost := w.startWith(t, func(data string) { require.NoError(t, os.RemoveAll(filepath.Join(data, part))) })
-		t.Logf("%s, gone: %s", part, lost)
-		restored := w.startWith(t, func(data string) {
-			require.NoError(t, os.RemoveAll(filepath.Join(data, part)))
-			if old := filepath.Join(w.old, part); isThere(old) {
-				copyTree(t, old, filepath.Join(data, part))
+		t.Run(filepath.Base(part), func(t *testing.T) {
+			t.Parallel() // a log that lost its end is looked at again for a while
+			lost := w.startWith(t, func(data string) { require.NoError(t, os.RemoveAll(filepath.Join(data, part))) })
+			t.Logf("%s, gone: %s", part, lost)
+			restored := w.startWith(t, func(data string) {
+				require.NoError(t, os.RemoveAll(filepath.Join(data, part)))
+				if old := filepath.Join(w.old, part); isThere(old) {
+					copyTree(t, old, filepath.Join(data, part))
+				}
+			})
+			t.Logf("%s, back from a backup: %s", part, restored)
+			for _, outcome := range []string{lost, restored} {
+				switch part {
+				case "nats", "nats/jetstream/$G/streams/KEYFLEET_LOG":
+					require.NotEqual(t, "goes on", outcome, "a log that lost its end is no log to go on with")
+				default:
+					require.Equal(t, "goes on", outcome, part)
+				}
 			}
 		})
-		t.Logf("%s, back from a backup: %s", part, restored)
-		for _, outcome := range []string{lost, restored} {
-			switch part {
-			case "nats", "nats/jetstream/$G/streams/KEYFLEET_LOG":
-				require.NotEqual(t, "goes on", outcome, "a log that lost its end is no log to go on with")
-			default:
-				require.Equal(t, "goes on", outcome, part)
-			}
-		}
 	}
 }
 
@@ -204,9 +208,14 @@ func (w *usedDev) startWith(t *testing.T, change func(data string)) (outcome str
 	return outcome
 }
 
+// loopbacks are those of the machine's own addresses that were given out.
+var loopbacks atomic.Uint32
+
+// freeAddress is one that nobody else is given: 127.0.0.1 is for those who take any port.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	n := loopbacks.Add(1)
+	l, err := net.Listen("tcp", fmt.Sprintf("127.1.%d.%d:0", n/200%200, 1+n%200))
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 	return l.Addr().String()
