@@ -157,7 +157,7 @@ func (r schemaFirst) array(int) {
 	case r.err != nil:
 	case schema == 0:
 		r.fail("want a schema, the first of which is 1")
-	case schema != Schema:
+	case schema > Schema:
 		r.err = fmt.Errorf("%w: %d, newest known is %d", ErrUnknownSchema, schema, Schema)
 	case n != 8:
 		r.fail("want an array of 8 values, found %d", n)

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -163,4 +167,54 @@ func TestACommitOfANewerSchema(t *testing.T) {
 		require.Contains(t, hub.said.String(), "upgrade it")
 	}
 	require.Contains(t, []int{http.StatusOK, http.StatusServiceUnavailable}, f.check(v, alive), "as long as its lease lasts")
+}
+
+// Processes of a version that knows one schema more, on a log of this one's: they go on with it, and with older ones beside them,
+// until somebody raises the log's schema.
+func TestProcessesOfTheNextSchema(t *testing.T) {
+	f := startFleetOfProcesses(t)
+	older := f.startVerifier("ams-1")
+	usual := os.Getenv("PATH")
+	t.Setenv("PATH", buildNextSchema(t)+string(filepath.ListSeparator)+usual)
+	stdout, _, _ := client(t, f.url, "", "version")
+	require.Contains(t, stdout, "schema 2")
+	newer := f.startVerifier("fra-1")
+	for _, hub := range []*serverProcess{f.registry, f.standby} {
+		require.NoError(t, hub.cmd.Process.Signal(syscall.SIGTERM))
+		<-hub.ended
+	}
+	f.startRegistry("hub-1")
+	t.Setenv("PATH", usual)
+
+	key := f.newKey("demo-key", time.Time{})
+	for _, v := range []*serverProcess{older, newer} {
+		f.becomes(http.StatusOK, v, key)
+	}
+	var gone registry.KeyReply
+	require.NoError(t, f.client().Do(t.Context(), registry.KeyDelete, registry.Request{Key: "demo-key", Wait: registry.WaitConfirmed}, &gone))
+	require.Equal(t, "confirmed", gone.Confirmation.State)
+	for _, v := range []*serverProcess{older, newer} {
+		f.becomes(http.StatusUnauthorized, v, key)
+	}
+}
+
+// buildNextSchema gives a directory with a keyfleet in it.
+func buildNextSchema(t *testing.T) string {
+	dir := t.TempDir()
+	source, err := filepath.Abs("../../events/commit.go")
+	require.NoError(t, err)
+	text, err := os.ReadFile(source)
+	require.NoError(t, err)
+	is := regexp.MustCompile(`(?m)^\tSchema( +)= 1 `)
+	require.Len(t, is.FindAll(text, -1), 1)
+	changed, overlay := filepath.Join(dir, "commit.go"), filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(changed, is.ReplaceAll(text, []byte("\tSchema${1}= 2 ")), 0o600))
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{source: changed}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(overlay, replace, 0o600))
+	build := exec.Command("go", "build", "-trimpath", "-overlay", overlay, "-o", filepath.Join(dir, "keyfleet"), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make does, which has compiled most of it
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return dir
 }
