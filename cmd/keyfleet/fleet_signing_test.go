@@ -32,6 +32,8 @@ func TestTheSigningKeyIsChangedUnderARunningFleet(t *testing.T) {
 		require.Eventually(t, func() bool { return check(v) == http.StatusOK }, 30*time.Second, 20*time.Millisecond)
 	}
 	answers(v)
+	require.NoError(t, c.Do(t.Context(), registry.FleetLease, registry.Request{Lease: "30s"}, nil))
+	require.Eventually(t, func() bool { return f.fleet().Verifiers[0].LeaseLeftMs > 20_000 }, 30*time.Second, 50*time.Millisecond)
 	say := func(args ...string) (said string, status int) {
 		stdout, stderr, status := client(t, f.url, "", append([]string{"fleet", "signing-key"}, args...)...)
 		return stdout + stderr, status
