@@ -19,7 +19,7 @@ import (
 
 var (
 	rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
-	trials  = flag.Int("trials", 3000, "how many copies to damage")
+	trials  = flag.Int("trials", 1000, "how many copies to damage")
 )
 
 func TestAWholeCopyVerifies(t *testing.T) {
