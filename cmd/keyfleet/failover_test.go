@@ -186,7 +186,7 @@ func TestAVerifierIsFrozenKilledAndStopped(t *testing.T) {
 		status, _ := get(t, http.MethodGet, v.addresses["check"]+"/v1/check/acme/llama", key.Secret, "")
 		return status
 	}
-	require.Equal(t, http.StatusOK, check())
+	require.Eventually(t, func() bool { return check() == http.StatusOK }, 20*time.Second, 10*time.Millisecond)
 	member := f.fleet().Verifiers[0].Instance
 
 	require.NoError(t, v.cmd.Process.Signal(syscall.SIGSTOP))
