@@ -96,7 +96,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var b usage.Batch
 		var err error
-		fuzztest.Frugally(t, len(data), 0, func() { b, err = usage.Decode(data) })
+		fuzztest.Frugally(t, len(data), fuzztest.Msgpack, func() { b, err = usage.Decode(data) })
 		if err != nil {
 			require.ErrorIs(t, err, events.ErrMalformed)
 			return
