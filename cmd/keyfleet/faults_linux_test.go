@@ -20,32 +20,6 @@ import (
 	"github.com/keyfleet/keyfleet/registry"
 )
 
-// newKey is the secret of a key that opens a deployment, and that all verifiers have.
-func (f *fleetOfProcesses) newKey(name string, expires time.Time) (secret string) {
-	f.Helper()
-	c := f.client()
-	_ = c.Do(f.Context(), registry.DeploymentRegister, registry.Request{Name: "llama"}, nil) // it may be there
-	at := expires.UTC().Format(time.RFC3339Nano)
-	if expires.IsZero() {
-		at = "never"
-	}
-	var made registry.KeyReply
-	request := registry.Request{Name: name, Deployments: &[]string{"llama"}, ExpiresAt: &at, Wait: registry.WaitConfirmed}
-	require.NoError(f, c.Do(f.Context(), registry.KeyCreate, request, &made))
-	return made.Secret
-}
-
-func (f *fleetOfProcesses) check(v *serverProcess, secret string) int {
-	f.Helper()
-	status, _ := get(f.T, http.MethodGet, v.addresses["check"]+"/v1/check/acme/llama", secret, "")
-	return status
-}
-
-func (f *fleetOfProcesses) becomes(status int, v *serverProcess, secret string) {
-	f.Helper()
-	require.Eventually(f, func() bool { return f.check(v, secret) == status }, 30*time.Second, 10*time.Millisecond, "%d", status)
-}
-
 // Where a PoP's clock is behind, keys die in time by the time that leases bring along; where it is ahead, they die early there,
 // and nowhere else. Both show.
 func TestPoPsWhoseClocksAreWrong(t *testing.T) {

@@ -18,21 +18,9 @@ import (
 func TestTheSigningKeyIsChangedUnderARunningFleet(t *testing.T) {
 	f := startFleetOfProcesses(t)
 	v := f.startVerifier("ams-1")
-	c := f.client()
-	require.NoError(t, c.Do(t.Context(), registry.DeploymentRegister, registry.Request{Name: "llama"}, nil))
-	var key registry.KeyReply
-	request := registry.Request{Name: "demo-key", Deployments: &[]string{"llama"}, Wait: registry.WaitConfirmed}
-	require.NoError(t, c.Do(t.Context(), registry.KeyCreate, request, &key))
-	check := func(v *serverProcess) int {
-		status, _ := get(t, http.MethodGet, v.addresses["check"]+"/v1/check/acme/llama", key.Secret, "")
-		return status
-	}
-	answers := func(v *serverProcess) {
-		t.Helper()
-		require.Eventually(t, func() bool { return check(v) == http.StatusOK }, 30*time.Second, 20*time.Millisecond)
-	}
-	answers(v)
-	require.NoError(t, c.Do(t.Context(), registry.FleetLease, registry.Request{Lease: "30s"}, nil))
+	key := f.newKey("demo-key", time.Time{})
+	f.becomes(http.StatusOK, v, key)
+	require.NoError(t, f.client().Do(t.Context(), registry.FleetLease, registry.Request{Lease: "30s"}, nil))
 	require.Eventually(t, func() bool { return f.fleet().Verifiers[0].LeaseLeftMs > 20_000 }, 30*time.Second, 50*time.Millisecond)
 	say := func(args ...string) (said string, status int) {
 		stdout, stderr, status := client(t, f.url, "", append([]string{"fleet", "signing-key"}, args...)...)
@@ -55,7 +43,7 @@ func TestTheSigningKeyIsChangedUnderARunningFleet(t *testing.T) {
 	}
 	f.startRegistry("hub-1", "--signing-key", next)
 	require.Eventually(t, func() bool { return f.fleet().SignedBy == is }, 30*time.Second, 50*time.Millisecond)
-	require.Equal(t, http.StatusOK, check(v), "its lease goes on")
+	require.Equal(t, http.StatusOK, f.check(v, key), "its lease goes on")
 	said, status = say("retire", old)
 	require.Equal(t, statusDone, status)
 	require.Contains(t, said, "is confirmed")
@@ -67,10 +55,10 @@ func TestTheSigningKeyIsChangedUnderARunningFleet(t *testing.T) {
 	require.Eventually(t, func() bool { return f.fleet().Verifiers[0].SilentMs != nil }, 30*time.Second, 50*time.Millisecond, "it renews")
 	require.NoError(t, v.cmd.Process.Kill())
 	<-v.ended
-	answers(f.startVerifier("ams-1")) // still with the old --log-key: it has learnt better
+	f.becomes(http.StatusOK, f.startVerifier("ams-1"), key) // still with the old --log-key: it has learnt better
 	stranger := f.startVerifier("fra-1")
 	require.Eventually(t, func() bool { return strings.Contains(stranger.said.String(), "start it with the new one") }, 30*time.Second, 50*time.Millisecond)
-	require.Equal(t, http.StatusServiceUnavailable, check(stranger))
+	require.Equal(t, http.StatusServiceUnavailable, f.check(stranger, key))
 	f.key = is
-	answers(f.startVerifier("sin-1"))
+	f.becomes(http.StatusOK, f.startVerifier("sin-1"), key)
 }
