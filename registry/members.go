@@ -88,7 +88,7 @@ func (s *Service) compareHeads(l *leading, r *head.Renewal) error {
 	later, contradicts := newest.Term > l.term, standing == fleet.Ahead || standing == fleet.Other
 	halts := err == nil && newest.Incarnation == end.Incarnation && (later || contradicts)
 	switch {
-	case !halts || !s.isSigned(r.Newest):
+	case !halts || !head.IsSigned(r.Newest, s.catalog.Charter().SigningKeys...):
 		return nil
 	case later:
 		l.end(fmt.Errorf("%w: a verifier was granted something in term %d, this is term %d", errDeposed, newest.Term, l.term))
@@ -99,12 +99,6 @@ func (s *Service) compareHeads(l *leading, r *head.Renewal) error {
 		l.end(lost)
 		return lost
 	}
-}
-
-// isSigned reports whether one of the log's keys signed the grant.
-func (s *Service) isSigned(grant []byte) bool {
-	_, err := head.Open(grant, s.catalog.Charter().SigningKeys...)
-	return err == nil
 }
 
 // admit makes sure that the instance is a member, as the log has it.

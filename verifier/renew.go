@@ -117,18 +117,13 @@ func (v *Verifier) learnKeys() (vouchedFor bool, err error) {
 	case using == nil || named.ChangedAt > using.head.Seq:
 		return false, nil
 	}
-	if !isSigned(using.signed, named.SigningKeys) {
+	if !head.IsSigned(using.signed, named.SigningKeys...) {
 		return true, nil // whoever signs is not of those that the log names: it has nothing to teach
 	}
 	is := &trust{Pinned: was.Pinned, Keys: named.SigningKeys}
 	v.keys.Store(is) // whether or not it can be kept: a key that was retired is believed no longer
 	v.session.rec.Trust = is
 	return true, v.session.put()
-}
-
-func isSigned(grant []byte, by []events.PublicKey) bool {
-	_, err := head.Open(grant, by...)
-	return err == nil
 }
 
 // acknowledged is what the verifier says that it has applied, which is kept first, and the digest of its index there. A change of

@@ -96,6 +96,12 @@ func Open(signed []byte, pinned ...events.PublicKey) (Grant, error) {
 	return Grant{}, ErrNotSigned
 }
 
+// IsSigned reports whether one of the keys has signed the grant.
+func IsSigned(grant []byte, by ...events.PublicKey) bool {
+	_, err := Open(grant, by...)
+	return err == nil
+}
+
 // Peek reads a grant without asking who signed it: what it says is nobody's word. Errors wrap events.ErrMalformed.
 func Peek(signed []byte) (Grant, error) {
 	if len(signed) != SignedBytes {
