@@ -95,12 +95,23 @@ func (h *hub) receipt(t *testing.T, seq events.Seq) *registry.Confirmation {
 	return reply.(*registry.ReceiptReply).Confirmation
 }
 
-func (h *hub) members(t *testing.T) map[string]registry.VerifierView {
+// knows waits until the registry has heard that the log has come to the Seq, which the log itself says earlier.
+func (h *hub) knows(t *testing.T, seq events.Seq) {
+	t.Helper()
+	require.Eventually(t, func() bool { return h.fleet(t).Seq >= seq }, 20*time.Second, time.Millisecond)
+}
+
+func (h *hub) fleet(t *testing.T) *registry.FleetView {
 	t.Helper()
 	reply, err := h.Do(t.Context(), registry.Command{Actor: "alice", Verb: registry.FleetStatus})
 	require.NoError(t, err)
+	return reply.(*registry.FleetView)
+}
+
+func (h *hub) members(t *testing.T) map[string]registry.VerifierView {
+	t.Helper()
 	all := map[string]registry.VerifierView{}
-	for _, v := range reply.(*registry.FleetView).Verifiers {
+	for _, v := range h.fleet(t).Verifiers {
 		all[v.Verifier] = v
 	}
 	return all
@@ -133,7 +144,7 @@ func TestConfirmedIsWhenTheLastHasIt(t *testing.T) {
 	made := h.must(t, registry.KeyCreate, registry.Request{Name: "demo-key"})
 	a.acks()
 	answer := h.waits(t, registry.KeyDelete, registry.Request{Key: "demo-key"}, "20s")
-	require.Eventually(t, func() bool { return a.end().Seq > made.Seq }, 20*time.Second, time.Millisecond)
+	h.knows(t, made.Seq+1)
 	last, err := h.log.Last(t.Context())
 	require.NoError(t, err)
 	assert.True(t, last.Commit.Prompt, "somebody waits for it")
