@@ -119,7 +119,7 @@ func logTo(log *slog.Logger) func(Event) {
 		case SnapshotInstalled:
 			say("snapshot installed: the log is followed from there", "seq", e.Seq, "bytes", e.Bytes, "took", e.Took)
 		case SnapshotFailed:
-			say("no snapshot could be used: the log is read instead", "error", e.Err)
+			say("no snapshot could be used: the log is followed instead", "error", e.Err)
 		case ReportFailed:
 			say("verifier's counts of uses could not be handed on", "error", e.Err, "in_a_row", e.InARow)
 		case CheckBroken:

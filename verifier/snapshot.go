@@ -13,16 +13,17 @@ import (
 // worthInstalling is by how many events a snapshot has to be ahead of the index: fewer are replayed as quickly.
 const worthInstalling events.Seq = 20_000
 
-// installSnapshot puts a snapshot in the place of an index that is far behind. Whatever comes of it, the log is followed from where the
-// index is then, and the gate is the same.
-func (v *Verifier) installSnapshot(ctx context.Context) {
+// installSnapshot puts a snapshot in the place of an index that is far behind, or of any that needs one, as the log cannot be followed
+// from where it is. Nobody applies anything meanwhile. Whatever comes of it, the log is followed from where the index is then, and the
+// gate is the same.
+func (v *Verifier) installSnapshot(ctx context.Context, needed bool) {
 	if v.opts.Snapshots == nil || v.gate.Load().quarantined != nil {
 		return
 	}
 	have := v.idx.Position()
 	newest, err := snapshot.Newest(ctx, v.opts.Snapshots, have, v.keys.Load().Keys...)
 	switch {
-	case errors.Is(err, snapshot.ErrNone) || err == nil && newest.Position.Seq-have.Seq < worthInstalling:
+	case !needed && (errors.Is(err, snapshot.ErrNone) || err == nil && newest.Position.Seq-have.Seq < worthInstalling):
 		return
 	case err != nil:
 		v.tell(SnapshotFailed{Err: err})

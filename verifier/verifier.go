@@ -33,8 +33,8 @@ type Options struct {
 	Version string             // of the binary, for people
 	RunDir  string             // on tmpfs: a restart goes on as the same instance by it; default: no restart does
 
-	Snapshots snapshot.Objects // to begin from instead of the log's beginning; default: none
-	Reports   Reports          // of how often keys were let in; default: nobody counts
+	Snapshots snapshot.Source // to begin from instead of the log's beginning; default: none
+	Reports   Reports         // of how often keys were let in; default: nobody counts
 
 	ServeFor      time.Duration // how long past its lease it answers, marked stale; default 0: not at all
 	RenewEvery    time.Duration // between renewals, give or take a tenth; default 1 s
@@ -223,13 +223,18 @@ func (v *Verifier) follow(ctx context.Context) {
 		v.mu.Lock()
 		v.restart = restart
 		v.mu.Unlock()
-		v.installSnapshot(reading)
+		v.installSnapshot(reading, false)
 		v.beginReading(true)
 		err := projections.Follow(reading, v.opts.Source, applier{v}, projections.FollowObserver{
 			Applied: func(events.Position) {},
 			Stalled: func(err error) {
 				v.change(func(h *hold, now time.Duration) { h.stall(err, now) })
 				v.tell(ApplyStalled{Err: err})
+				if errors.Is(err, events.ErrGap) { // a copy of the log need not reach back to where the index is
+					v.beginReading(false)
+					v.installSnapshot(reading, true)
+					v.beginReading(true)
+				}
 			},
 		})
 		v.beginReading(false)

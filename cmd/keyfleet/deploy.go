@@ -130,15 +130,29 @@ how one whose disk was lost becomes complete.`,
 	return a.asReader(cmd)
 }
 
+// leastKept of a copy of the log is a commit as large as one can be, twice over.
+const leastKept = 2 * events.MaxCommitBytes
+
 func (a *app) deployMirror() *cobra.Command {
+	var keep int64
 	cmd := &cobra.Command{
-		Use:     "mirror NAME",
-		Short:   "Make the copy of the log on a PoP's own NATS server",
-		Example: `  keyfleet deploy mirror ams --nats nats://127.0.0.1:4222 --creds setup.creds`,
-		Args:    cobra.ExactArgs(1),
+		Use:   "mirror NAME",
+		Short: "Make the copy of the log on a PoP's own NATS server",
+		Long: `Makes the stream that the hub feeds, and that verifiers or auditors of this place read. A PoP's keeps the newest part of
+the log: a verifier that is new, or was away for longer than that, begins from a snapshot, which it fetches from the hub. An
+auditor needs all of the log: --keep 0.`,
+		Example: `  keyfleet deploy mirror ams --nats nats://127.0.0.1:4222 --creds setup.creds
+  keyfleet deploy mirror ada --nats nats://127.0.0.1:4222 --creds setup.creds --keep 0`,
+		Args: cobra.ExactArgs(1),
 	}
+	cmd.Flags().Int64Var(&keep, "keep", 4<<30, "how many bytes of the log's newest part the copy keeps; 0 keeps all of the log")
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
-		return a.setUp(cmd, names, eventlog.CreateMirror)
+		if keep < 0 || keep > 0 && keep < leastKept {
+			return flagError("keep", "0, or at least %d bytes, not %d", leastKept, keep)
+		}
+		return a.setUp(cmd, names, func(ctx context.Context, nc *nats.Conn, pop string) error {
+			return eventlog.CreateMirror(ctx, nc, pop, keep)
+		})
 	}
 	return a.asReader(cmd)
 }

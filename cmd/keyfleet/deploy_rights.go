@@ -27,7 +27,7 @@ func hubExports() jwt.Exports {
 	exports := jwt.Exports{{Name: "mirror", Subject: eventlog.MirrorSubject + "*", Type: jwt.Stream}}
 	for _, service := range []string{
 		"keyfleet.cmd.>", "keyfleet.fleet.>", head.RenewSubject + "*", head.AckSubject + "*", usage.Subject + "*",
-		resetSubject("*"), flowSubject("*"),
+		resetSubject("*"), flowSubject("*"), snapshotInfo, snapshotRead,
 	} {
 		exports.Add(&jwt.Export{Name: service, Subject: jwt.Subject(service), Type: jwt.Service})
 	}
@@ -41,6 +41,12 @@ func resetSubject(pop string) string {
 
 // flowSubject is where a mirror says that it took in what was sent.
 func flowSubject(pop string) string { return "$JS.FC." + eventlog.StreamName + "." + pop + ".*" }
+
+// snapshotInfo and snapshotRead are what reading snapshots takes: the names of objects, and one message at a time.
+const (
+	snapshotInfo = "$JS.API.STREAM.INFO.OBJ_KEYFLEET_SNAPSHOTS"
+	snapshotRead = "$JS.API.DIRECT.GET.OBJ_KEYFLEET_SNAPSHOTS"
+)
 
 // atHub is a question to the hub's JetStream as it is asked from another domain.
 func atHub(subject string) string {
@@ -88,15 +94,15 @@ func commandSubjects(project, actor string) []string {
 }
 
 // verifierSubjects are what a verifier tells and asks the hub.
-func verifierSubjects(name string) []string {
-	return []string{head.RenewSubject + name, head.AckSubject + name, usage.Subject + name}
+func (s *site) verifierSubjects() []string {
+	return []string{head.RenewSubject + s.name, head.AckSubject + s.name, usage.Subject + s.name, atHub(snapshotInfo), atHub(snapshotRead)}
 }
 
 // hubSubjects are all that a site may say to the hub, as the site says it.
 func (s *site) hubSubjects() []string {
 	subjects := []string{atHub(resetSubject(s.name)), flowSubject(s.name)}
 	if s.verifier {
-		subjects = append(subjects, verifierSubjects(s.name)...)
+		subjects = slices.Concat(subjects, s.verifierSubjects())
 	}
 	return subjects
 }
@@ -123,10 +129,9 @@ func (s *site) readerRights() rights {
 		"$JS.API.CONSUMER.CREATE." + eventlog.StreamName + ".>", "$JS.API.CONSUMER.MSG.NEXT." + eventlog.StreamName + ".>",
 		"$JS.API.CONSUMER.INFO." + eventlog.StreamName + ".*", "$JS.API.CONSUMER.DELETE." + eventlog.StreamName + ".*",
 		"$JS.FC." + eventlog.StreamName + ".>",
-		"$JS.API.STREAM.INFO.OBJ_KEYFLEET_SNAPSHOTS", // to hear that none are here
 	}}
 	if s.verifier {
-		r.publish = slices.Concat(r.publish, verifierSubjects(s.name))
+		r.publish = slices.Concat(r.publish, s.verifierSubjects())
 	}
 	return r
 }

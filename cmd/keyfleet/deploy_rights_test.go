@@ -31,6 +31,8 @@ var guarded = strings.Fields(`keyfleet.log
 	$JS.API.CONSUMER.CREATE.KEYFLEET_LOG.x $JS.API.CONSUMER.CREATE.OTHER.x $JS.API.CONSUMER.RESET.KEYFLEET_LOG.fra
 	$JS.API.CONSUMER.DURABLE.CREATE.KEYFLEET_LOG.x $JS.API.CONSUMER.DELETE.KV_KEYFLEET_ELECTION.x
 	keyfleet.hub.CONSUMER.CREATE.KEYFLEET_LOG.x keyfleet.hub.CONSUMER.DELETE.KEYFLEET_LOG.ams keyfleet.hub.STREAM.MSG.GET.KEYFLEET_LOG
+	keyfleet.hub.STREAM.INFO.OBJ_KEYFLEET_SNAPSHOTS keyfleet.hub.DIRECT.GET.OBJ_KEYFLEET_SNAPSHOTS keyfleet.hub.DIRECT.GET.KEYFLEET_LOG
+	keyfleet.hub.STREAM.PURGE.OBJ_KEYFLEET_SNAPSHOTS keyfleet.hub.STREAM.INFO.KV_KEYFLEET_ELECTION $JS.API.DIRECT.GET.OBJ_KEYFLEET_SNAPSHOTS
 	$JS.hub.API.STREAM.DELETE.KEYFLEET_LOG $JS.hub.API.CONSUMER.CREATE.KEYFLEET_LOG.x
 	$SYS.REQ.SERVER.PING.JSZ $SYS.REQ.SERVER.PING.VARZ $SYS.REQ.SERVER.x.RELOAD $SYS.REQ.CLAIMS.UPDATE
 	_INBOX.UB.x _R_.x`)
@@ -49,14 +51,16 @@ var mayOf = map[string]struct{ publish, subscribe string }{
 	"hub/registry": {`keyfleet.log $JS.FC.KEYFLEET_LOG.ams.x $JS.FC.KEYFLEET_LOG.fra.x $KV.KEYFLEET_ELECTION.leader
 		$O.KEYFLEET_SNAPSHOTS.M.x $JS.API.STREAM.INFO.KEYFLEET_LOG $JS.API.STREAM.CREATE.OTHER $JS.API.STREAM.DELETE.KV_KEYFLEET_ELECTION
 		$JS.API.STREAM.DELETE.OBJ_KEYFLEET_SNAPSHOTS $JS.API.STREAM.PURGE.OBJ_KEYFLEET_SNAPSHOTS $JS.API.STREAM.MSG.GET.KV_KEYFLEET_ELECTION
-		$JS.API.CONSUMER.DURABLE.CREATE.KEYFLEET_LOG.x $JS.API.CONSUMER.DELETE.KV_KEYFLEET_ELECTION.x
+		$JS.API.DIRECT.GET.OBJ_KEYFLEET_SNAPSHOTS $JS.API.CONSUMER.DURABLE.CREATE.KEYFLEET_LOG.x $JS.API.CONSUMER.DELETE.KV_KEYFLEET_ELECTION.x
 		$JS.API.CONSUMER.CREATE.KEYFLEET_LOG.x $JS.API.CONSUMER.CREATE.OTHER.x $JS.API.CONSUMER.RESET.KEYFLEET_LOG.fra
 		$JS.hub.API.CONSUMER.CREATE.KEYFLEET_LOG.x _R_.x`,
 		"keyfleet.cmd.> keyfleet.fleet.> keyfleet.lease.* keyfleet.ack.*"},
 	"sites/ams/leaf": {`keyfleet.lease.ams keyfleet.ack.ams keyfleet.usage.ams keyfleet.hub.CONSUMER.RESET.KEYFLEET_LOG.ams
+		keyfleet.hub.STREAM.INFO.OBJ_KEYFLEET_SNAPSHOTS keyfleet.hub.DIRECT.GET.OBJ_KEYFLEET_SNAPSHOTS
 		$JS.FC.KEYFLEET_LOG.ams.x`, "keyfleet.mirror.ams _INBOX.> $JSC.R.>"},
 	"sites/ams/setup": {"$JS.API.STREAM.CREATE.KEYFLEET_LOG", ""},
-	"sites/ams/verifier": {`keyfleet.lease.ams keyfleet.ack.ams keyfleet.usage.ams $JS.FC.KEYFLEET_LOG.ams.x $JS.FC.KEYFLEET_LOG.fra.x
+	"sites/ams/verifier": {`keyfleet.lease.ams keyfleet.ack.ams keyfleet.usage.ams
+		keyfleet.hub.STREAM.INFO.OBJ_KEYFLEET_SNAPSHOTS keyfleet.hub.DIRECT.GET.OBJ_KEYFLEET_SNAPSHOTS $JS.FC.KEYFLEET_LOG.ams.x $JS.FC.KEYFLEET_LOG.fra.x
 		$JS.API.STREAM.INFO.KEYFLEET_LOG $JS.API.CONSUMER.CREATE.KEYFLEET_LOG.x`, ""},
 	"sites/ada/auditor": {`$JS.FC.KEYFLEET_LOG.ams.x $JS.FC.KEYFLEET_LOG.fra.x
 		$JS.API.STREAM.INFO.KEYFLEET_LOG $JS.API.CONSUMER.CREATE.KEYFLEET_LOG.x`, ""},
@@ -134,7 +138,8 @@ func keepsToItsOwn(t *testing.T, account string, own []string) {
 	require.Equal(t, statusDone, status)
 
 	mallory := d.almighty(account)
-	asked := append([]string{"keyfleet.hub.CONSUMER.RESET.KEYFLEET_LOG.ams", "$JS.API.STREAM.INFO.KEYFLEET_LOG"}, own...)
+	asked := append([]string{"keyfleet.hub.CONSUMER.RESET.KEYFLEET_LOG.ams", "keyfleet.hub.STREAM.INFO.OBJ_KEYFLEET_SNAPSHOTS",
+		"keyfleet.hub.DIRECT.GET.OBJ_KEYFLEET_SNAPSHOTS", "$JS.API.STREAM.INFO.KEYFLEET_LOG"}, own...)
 	for _, question := range asked {
 		for _, subject := range append([]string{"_INBOX.victim"}, guarded...) {
 			require.NoError(t, mallory.Publish(subject, nil))

@@ -88,7 +88,7 @@ func (d *deployed) ask(args ...string) (stdout, stderr string, status int) {
 func (d *deployed) ca() string { return filepath.Join(d.dir, "hub/ca.crt") }
 
 // startSite runs a site's server, with a copy of the log on it.
-func (d *deployed) startSite(name string) *server.Server {
+func (d *deployed) startSite(name string, mirror ...string) *server.Server {
 	d.Helper()
 	varz, err := d.hub.Varz(nil)
 	require.NoError(d, err)
@@ -99,7 +99,7 @@ func (d *deployed) startSite(name string) *server.Server {
 	})
 	_, _, status := d.ask("deploy", "admit", name, "--creds", d.creds("hub/setup"))
 	require.Equal(d, statusDone, status)
-	_, _, status = client(d.T, s.ClientURL(), "", "deploy", "mirror", name, "--creds", d.creds("sites/"+name+"/setup"))
+	_, _, status = client(d.T, s.ClientURL(), "", append([]string{"deploy", "mirror", name, "--creds", d.creds("sites/" + name + "/setup")}, mirror...)...)
 	require.Equal(d, statusDone, status)
 	return s
 }
@@ -112,8 +112,12 @@ func (d *deployed) registryArgs() []string {
 }
 
 func (d *deployed) startVerifier(name string, at *server.Server) *serverProcess {
-	return startServer(d.T, "verifier", "--log-key", d.key, "--nats", at.ClientURL(), "--creds", d.creds("sites/"+name+"/verifier"), "--mirror",
-		"--name", name, "--pop", name, "--data", d.TempDir(), "--check", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	return startServer(d.T, d.verifierArgs(name, at)...)
+}
+
+func (d *deployed) verifierArgs(name string, at *server.Server) []string {
+	return []string{"verifier", "--log-key", d.key, "--nats", at.ClientURL(), "--creds", d.creds("sites/" + name + "/verifier"), "--mirror",
+		"--name", name, "--pop", name, "--data", d.TempDir(), "--check", "127.0.0.1:0", "--admin", "127.0.0.1:0"}
 }
 
 // creds is a credentials file.
@@ -159,7 +163,7 @@ func TestAFleetRunsOnWhatDeployInitWrites(t *testing.T) {
 		require.Equal(t, 401, status)
 	}
 
-	ada := d.startSite("ada")
+	ada := d.startSite("ada", "--keep", "0")
 	require.Eventually(t, func() bool {
 		log, _, _ := client(t, ada.ClientURL(), "", "audit", "log", "--mirror", "--creds", d.creds("sites/ada/auditor"), "--type", "deleted", "--json")
 		return regexp.MustCompile(`"actor":"alice"`).MatchString(log)

@@ -89,13 +89,12 @@ func (f *fleetOfProcesses) newKey(name string, expires time.Time) (secret string
 
 func (f *fleetOfProcesses) check(v *serverProcess, secret string) int {
 	f.Helper()
-	status, _ := get(f.T, http.MethodGet, v.addresses["check"]+"/v1/check/acme/llama", secret, "")
-	return status
+	return v.check(f.T, secret)
 }
 
 func (f *fleetOfProcesses) becomes(status int, v *serverProcess, secret string) {
 	f.Helper()
-	require.Eventually(f, func() bool { return f.check(v, secret) == status }, 30*time.Second, 10*time.Millisecond, "%d", status)
+	v.becomes(f.T, status, secret)
 }
 
 // activity is what a registry says of itself.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
@@ -61,6 +62,25 @@ func startServer(t testing.TB, args ...string) *serverProcess {
 	})
 	require.True(t, <-runs, "keyfleet %v: %s", args, said)
 	return p
+}
+
+// check asks a verifier whether the key opens acme's llama.
+func (p *serverProcess) check(t *testing.T, secret string) (status int) {
+	t.Helper()
+	status, _ = get(t, http.MethodGet, p.addresses["check"]+"/v1/check/acme/llama", secret, "")
+	return status
+}
+
+func (p *serverProcess) becomes(t *testing.T, status int, secret string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return p.check(t, secret) == status }, 30*time.Second, 10*time.Millisecond, "%d", status)
+}
+
+// stop is a clean one.
+func (p *serverProcess) stop(t *testing.T) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	<-p.ended
 }
 
 // client runs a command against a NATS server.

@@ -196,7 +196,7 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 	if err != nil {
 		return err
 	}
-	objects, err := eventlog.ReadSnapshots(v.nc)
+	objects, err := eventlog.ReadSnapshots(v.nc, v.mirror)
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,8 @@ type setting struct {
 
 // checkHub refuses a stream that does not keep every commit forever, on disk, as written.
 func checkHub(c jetstream.StreamConfig) error {
-	return unmet(append(keepsAll(c),
+	return unmet(append(keepsOrder(c),
+		setting{c.MaxBytes <= 0, "it must have no limit of size"},
 		setting{len(c.Subjects) == 1 && c.Subjects[0] == Subject, "subjects must be " + Subject + " alone"},
 		setting{c.Storage == jetstream.FileStorage, "storage must be file"},
 		setting{c.PersistMode == jetstream.DefaultPersistMode, "persist_mode async acknowledges what is not on disk"},
@@ -69,24 +70,26 @@ func checkHub(c jetstream.StreamConfig) error {
 	))
 }
 
-// checkMirror refuses a copy that would not show all of the log.
+// checkMirror refuses a copy that would not show the log as it is, be it only the newest part of it.
 func checkMirror(c jetstream.StreamConfig) error {
 	m := c.Mirror
 	if m == nil {
 		return unmet([]setting{{false, "a mirror of the log was expected, and this is none"}})
 	}
-	return unmet(append(keepsAll(c),
+	return unmet(append(keepsOrder(c),
+		setting{c.MaxBytes <= 0 || c.Discard == jetstream.DiscardOld, "discard must be old: it refuses what is new"},
 		setting{m.Name == StreamName, "it mirrors another stream, " + m.Name},
 		setting{m.FilterSubject == "" && len(m.SubjectTransforms) == 0, "it filters or renames what it mirrors"},
 		setting{m.OptStartSeq <= 1 && m.OptStartTime == nil, "it does not mirror from the beginning"},
 	))
 }
 
-// keepsAll is what a log and its mirrors have in common: no message ever leaves, none comes from elsewhere.
-func keepsAll(c jetstream.StreamConfig) []setting {
+// keepsOrder is what a log and its mirrors have in common: no message comes from elsewhere or is another than it was, and none leaves
+// from between others.
+func keepsOrder(c jetstream.StreamConfig) []setting {
 	return []setting{
 		{c.Retention == jetstream.LimitsPolicy, "retention must be limits"},
-		{c.MaxMsgs <= 0 && c.MaxBytes <= 0 && c.MaxAge == 0 && c.MaxMsgsPerSubject <= 0, "it must have no limit of age, size or number"},
+		{c.MaxMsgs <= 0 && c.MaxAge == 0 && c.MaxMsgsPerSubject <= 0, "it must have no limit of age or number"},
 		{c.MaxMsgSize <= 0 || c.MaxMsgSize >= events.MaxCommitBytes+room, "max_msg_size is below a commit's"},
 		{!c.AllowMsgTTL && c.SubjectDeleteMarkerTTL == 0, "messages must not have a time to live"},
 		{!c.AllowMsgCounter && !c.AllowMsgSchedules, "counters and schedules rewrite messages"},

@@ -60,15 +60,17 @@ func Admit(ctx context.Context, nc *nats.Conn, pop string) error {
 	return nil
 }
 
-// CreateMirror makes the PoP's copy of the log on the PoP's own server, to which nc is connected. One that is
-// there already is left as it is.
-func CreateMirror(ctx context.Context, nc *nats.Conn, pop string) error {
+// CreateMirror makes the PoP's copy of the log on the PoP's own server, to which nc is connected. It keeps the newest commits, up to
+// so many bytes; with 0, all of them. One that is there already is left as it is.
+//
+// There is no limit of age: where nothing happens for longer, no reader would find the commit that it had come to.
+func CreateMirror(ctx context.Context, nc *nats.Conn, pop string, keep int64) error {
 	l, err := newLog(nc, Options{Mirror: true})
 	if err != nil {
 		return err
 	}
 	_, err = ask(ctx, l.attempt, func(ctx context.Context) (jetstream.Stream, error) {
-		return l.js.CreateStream(ctx, mirrorConfig(pop))
+		return l.js.CreateStream(ctx, mirrorConfig(pop, keep))
 	})
 	if err != nil {
 		return fmt.Errorf("create the mirror of PoP %s: %w", pop, err)
@@ -76,12 +78,14 @@ func CreateMirror(ctx context.Context, nc *nats.Conn, pop string) error {
 	return nil
 }
 
-func mirrorConfig(pop string) jetstream.StreamConfig {
+func mirrorConfig(pop string, keep int64) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        StreamName,
 		Description: "PoP " + pop + "'s copy of Keyfleet's log",
 		Storage:     jetstream.FileStorage,
 		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardOld,
+		MaxBytes:    keep,
 		DenyDelete:  true,
 		DenyPurge:   true,
 		Mirror: &jetstream.StreamSource{

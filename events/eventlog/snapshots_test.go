@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events/eventlog"
@@ -15,7 +16,7 @@ import (
 
 func TestSnapshotsAreKeptBesideTheLog(t *testing.T) {
 	server := eventlogtest.StartServer(t)
-	reader, err := eventlog.ReadSnapshots(server.Connect())
+	reader, err := eventlog.ReadSnapshots(server.Connect(), false)
 	require.NoError(t, err)
 	names, err := reader.List(t.Context())
 	require.NoError(t, err)
@@ -49,7 +50,11 @@ func TestSnapshotsAreKeptBesideTheLog(t *testing.T) {
 		require.NoError(t, r.Close())
 	}
 	require.NoError(t, keeper.Delete(t.Context(), "table-1"))
-	names, err = reader.List(t.Context())
+	names, err = keeper.List(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"table-2"}, names)
+	_, err = reader.Get(t.Context(), "table-1")
+	require.ErrorIs(t, err, jetstream.ErrObjectNotFound)
+	_, err = reader.Get(t.Context(), "table-3")
+	require.ErrorIs(t, err, jetstream.ErrMsgNotFound)
 }

@@ -19,7 +19,7 @@ const atOnce = 4
 
 // fetch brings tables into a directory.
 type fetch struct {
-	objects  Objects
+	objects  Source
 	dir      string
 	progress func(done, total int64)
 	total    int64

@@ -33,7 +33,7 @@ const mostTried = 16
 // the place of what idx holds. Whoever follows the log into idx must have stopped, as keyindex.Index.Install says. It may
 // be tried again after any error; what was fetched is kept. Errors wrap ErrNone, ErrCorrupt, an error of keyindex, or are
 // those of the objects or the disk.
-func Install(ctx context.Context, idx *keyindex.Index, objects Objects, o Options) (Manifest, error) {
+func Install(ctx context.Context, idx *keyindex.Index, objects Source, o Options) (Manifest, error) {
 	m, err := Newest(ctx, objects, idx.Position(), o.Pinned...)
 	if err != nil {
 		return Manifest{}, err
@@ -51,7 +51,7 @@ func Install(ctx context.Context, idx *keyindex.Index, objects Objects, o Option
 
 // Newest gives the newest manifest that is sound and that an index at have could go on from. An error wraps ErrNone, or is
 // one of the objects.
-func Newest(ctx context.Context, objects Objects, have events.Position, pinned ...events.PublicKey) (Manifest, error) {
+func Newest(ctx context.Context, objects Source, have events.Position, pinned ...events.PublicKey) (Manifest, error) {
 	names, err := objects.List(ctx)
 	if err != nil {
 		return Manifest{}, err

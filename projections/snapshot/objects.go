@@ -11,12 +11,17 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 )
 
-// Objects is where snapshots are kept: one place for one log. It need not be trusted.
-type Objects interface {
-	// List names every object, in no order.
+// Source is where snapshots are read from: one place for one log. It need not be trusted.
+type Source interface {
+	// List names every object, in no order, and maybe some that are gone.
 	List(ctx context.Context) ([]string, error)
 	// Get reads an object. An error may come while reading.
 	Get(ctx context.Context, name string) (io.ReadCloser, error)
+}
+
+// Objects is where snapshots are kept.
+type Objects interface {
+	Source
 	// Put is durable once it returns; until then nobody sees the object. An object of that name is replaced.
 	Put(ctx context.Context, name string, content io.Reader) error
 	// Delete of what is not there is no error.
@@ -50,7 +55,7 @@ func namesWith(prefix string, names []string) []string {
 }
 
 // readManifest reads and verifies one. An error that is not about the manifest itself is one of the store.
-func readManifest(ctx context.Context, objects Objects, name string, pinned []events.PublicKey) (m Manifest, err error) {
+func readManifest(ctx context.Context, objects Source, name string, pinned []events.PublicKey) (m Manifest, err error) {
 	r, err := objects.Get(ctx, name)
 	if err != nil {
 		return Manifest{}, err
