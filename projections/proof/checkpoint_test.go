@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/fuzztest"
 	"github.com/keyfleet/keyfleet/projections/proof"
 )
 
@@ -170,4 +172,34 @@ func prove(t testing.TB, p *proof.Prover, leaves [][]byte) []proof.Root {
 	hashes, err := p.Hashes()
 	require.NoError(t, err)
 	return hashes
+}
+
+// FuzzProofs has lines of a proof, of whoever is not the log, over a checkpoint that the log has signed.
+func FuzzProofs(f *testing.F) {
+	l := newLog(f, 1, 40)
+	_, public := keyOf(1)
+	note := signed(f, l.head())
+	old := l.heads[7]
+	leaves := leavesOf(l)
+	growth, err := proof.ProveGrowth(l.head().Seq, old.Seq)
+	require.NoError(f, err)
+	grown, err := (&proof.Growth{Old: old.Seq, Hashes: prove(f, growth, leaves)}).MarshalText()
+	require.NoError(f, err)
+	inclusion, err := proof.ProveInclusion(l.head().Seq, 17)
+	require.NoError(f, err)
+	included, err := (&proof.Inclusion{Seq: 17, Leaf: leaves[16], Hashes: prove(f, inclusion, leaves)}).MarshalText()
+	require.NoError(f, err)
+	f.Add(grown)
+	f.Add(included)
+	f.Fuzz(func(t *testing.T, lines []byte) {
+		text := slices.Concat(lines, note)
+		fuzztest.Frugally(t, len(text), 0, func() {
+			if p, _, err := proof.OpenInclusion(text, public); err == nil {
+				require.Equal(t, leaves[p.Seq-1], p.Leaf)
+			}
+			if c, err := proof.OpenGrowth(text, old, public); err == nil {
+				require.Equal(t, l.head(), c)
+			}
+		})
+	})
 }
