@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 )
 
@@ -33,6 +34,20 @@ func (a *access) options() ([]nats.Option, error) {
 		return nil, flagError("tls-ca", "%s holds no certificate (PEM)", a.tlsCA)
 	}
 	return append(signIn, nats.Secure(&tls.Config{RootCAs: known, MinVersion: tls.VersionTLS13})), nil
+}
+
+// certificateEnd is when the certificate ends by which the NATS server is known.
+func certificateEnd(nc *nats.Conn) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "keyfleet_registry_nats_certificate_expiry_timestamp_seconds",
+		Help: "When the certificate of the NATS server that it is connected to ends, as Unix time; 0 without TLS.",
+	}, func() float64 {
+		state, err := nc.TLSConnectionState()
+		if err != nil || len(state.PeerCertificates) == 0 {
+			return 0
+		}
+		return float64(state.PeerCertificates[0].NotAfter.Unix())
+	})
 }
 
 // isUnknownAuthority reports whether a server's certificate is signed by nobody that is believed.

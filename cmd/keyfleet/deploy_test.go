@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -142,7 +143,9 @@ func (d *deployed) as(who string, at *server.Server) *nats.Conn {
 // What everyone must be able to do, with the credentials written for them and no others.
 func TestAFleetRunsOnWhatDeployInitWrites(t *testing.T) {
 	d := deploy(t)
-	d.startRegistry()
+	hub := d.startRegistry()
+	_, metrics := get(t, http.MethodGet, hub.addresses["admin"]+"/metrics", "", "")
+	require.Regexp(t, `\nkeyfleet_registry_nats_certificate_expiry_timestamp_seconds 1\.\d+e\+09\n`, metrics)
 	alice := d.creds("admins/acme.alice")
 	_, _, status := d.ask("deployments", "register", "llama", "--project", "acme", "--creds", alice)
 	require.Equal(t, statusDone, status)

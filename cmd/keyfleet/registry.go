@@ -216,7 +216,7 @@ func (r *registryParts) start(ctx context.Context, stop *stopping) error {
 	r.service = registry.NewService(log, cat, election, registry.Options{
 		Name: r.name, Clock: machineClock, Observe: r.watch.hear, SigningKey: r.signingKey, Heads: heads, Full: r.storage.Full,
 	})
-	for _, c := range []prometheus.Collector{newFleetMetrics(r.service), expiringSoon(r.service)} {
+	for _, c := range []prometheus.Collector{newFleetMetrics(r.service), expiringSoon(r.service), certificateEnd(r.nc)} {
 		if err := r.metrics.Register(c); err != nil {
 			return err
 		}
