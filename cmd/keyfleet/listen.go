@@ -8,12 +8,37 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// listen binds an address that a flag gave. Errors name the flag.
+// inherited are listeners that systemd holds for this process, through its restarts, by the names of the flags that they stand for:
+// see sd_listen_fds(3).
+var inherited = sync.OnceValue(func() map[string]net.Listener {
+	const first = 3
+	held := map[string]net.Listener{}
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return held
+	}
+	for i, name := range strings.Split(os.Getenv("LISTEN_FDNAMES"), ":") {
+		file := os.NewFile(uintptr(first+i), name)
+		if l, err := net.FileListener(file); err == nil {
+			held[name] = l
+		}
+		_ = file.Close() // the listener has a copy
+	}
+	return held
+})
+
+// listen binds an address that a flag gave, unless a listener for it was inherited. Errors name the flag.
 func listen(flag, address string) (net.Listener, error) {
+	if l := inherited()[flag]; l != nil {
+		return l, nil
+	}
 	l, err := net.Listen("tcp", bare(address))
 	switch {
 	case err == nil:

@@ -17,6 +17,7 @@ const exposure = "15"
 
 var (
 	unitCommand  = regexp.MustCompile(`(?s)\nExecStart=/usr/local/bin/keyfleet (.*?[^\\])\n`)
+	unitSocket   = regexp.MustCompile(`\nListenStream=(.*)\nFileDescriptorName=(.*)\n`)
 	unitVariable = regexp.MustCompile(`(?m)^(KEYFLEET_\w+)=(.*)$`)
 )
 
@@ -42,6 +43,21 @@ func TestSystemdUnits(t *testing.T) {
 		require.True(t, strings.HasPrefix(command, role+" "))
 		requireVariables(t, role, read(t, filepath.Join("../../deploy/systemd", role+".env")))
 	}
+	socket := "keyfleet-verifier.socket"
+	dir := t.TempDir() // the socket is of the service of its name
+	for _, name := range []string{socket, "keyfleet-verifier.service"} {
+		text := strings.ReplaceAll(read(t, filepath.Join("../../deploy/systemd", name)), "/usr/local/bin/keyfleet", binary)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	verify := exec.Command("systemd-analyze", "verify", filepath.Join(dir, socket))
+	verify.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
+	said, err := verify.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	require.Empty(t, string(said))
+	held := unitSocket.FindStringSubmatch(read(t, filepath.Join("../../deploy/systemd", socket)))
+	verifier, _, err := (&app{}).rootCommand().Find([]string{"verifier"})
+	require.NoError(t, err)
+	require.Equal(t, verifier.Flags().Lookup(held[2]).DefValue, held[1])
 }
 
 // requireVariables holds a file of variables to the flags of the command that it is for.

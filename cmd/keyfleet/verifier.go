@@ -148,6 +148,9 @@ func serveVerifier(ctx context.Context, stop *stopping, server *serverFlags, sel
 	if err := v.start(ctx, stop); err != nil {
 		return err
 	}
+	if inherited()["check"] != nil {
+		v.awaitFirst(ctx)
+	}
 	if err := v.serve(stop, checks, admin); err != nil {
 		return err
 	}
@@ -219,6 +222,17 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 	}()
 	stop.then("verifier", func() error { end(); <-done; return nil })
 	return nil
+}
+
+// heldFor is how long callers, whose connections wait while the verifier is restarted, are held until it has caught up.
+const heldFor = 3 * time.Second
+
+func (v *verifierParts) awaitFirst(ctx context.Context) {
+	select {
+	case <-v.caughtUp:
+	case <-time.After(heldFor):
+	case <-ctx.Done():
+	}
 }
 
 func (v *verifierParts) hear(e verifier.Event) {
