@@ -368,8 +368,10 @@ func TestWhatAnInstanceMustNotForgetIsShort(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, record)
 	require.Less(t, len(record), slot.MaxRecord*2/3)
-	w.v.session.rec.Trust = &trust{Pinned: make([]events.PublicKey, MaxLogKeys), Keys: make([]events.PublicKey, 4)}
-	require.NoError(t, w.v.session.put(), "as many keys as a log has and can be pinned have room, too")
+	w.v.change(func(*hold, time.Duration) {
+		w.v.session.rec.Trust = &trust{Pinned: make([]events.PublicKey, MaxLogKeys), Keys: make([]events.PublicKey, 4)}
+		require.NoError(t, w.v.session.put(), "as many keys as a log has and can be pinned have room, too")
+	})
 }
 
 // Damage may be found before the log is followed.

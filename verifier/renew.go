@@ -199,10 +199,12 @@ func (v *Verifier) sayGoodbye() {
 
 // buryTheLast says goodbye for an instance that ended without, when this one is another: and stays it, whatever the next run is.
 func (v *Verifier) buryTheLast(ctx context.Context) {
-	if v.last == nil || !v.last.Member || v.last.Instance == v.session.rec.Instance || v.session.put() != nil {
-		return
+	v.mu.Lock()
+	dead := v.last != nil && v.last.Member && v.last.Instance != v.session.rec.Instance && v.session.put() == nil
+	v.mu.Unlock()
+	if dead {
+		_ = v.goodbye(ctx, v.last) // else it lapses
 	}
-	_ = v.goodbye(ctx, v.last) // else it lapses
 }
 
 func (v *Verifier) goodbye(ctx context.Context, of *record) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,16 +11,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+
+	"github.com/keyfleet/keyfleet/events/eventlog"
 )
 
 // topology is what make topology starts: see deploy/topology.
 type topology struct {
-	t        *testing.T
+	t        testing.TB
 	bin, net string
 }
 
-func startTopology(t *testing.T) *topology {
+func startTopology(t testing.TB) *topology {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make network namespaces")
 	}
@@ -78,7 +82,8 @@ func (top *topology) eventually(what string, done func() bool) time.Duration {
 	return time.Since(began).Round(time.Millisecond)
 }
 
-// TestTopology has a whole fleet on one machine lose a line, a verifier, a NATS server and the active registry.
+// TestTopology has a whole fleet on one machine lose a line, a verifier, a NATS server and the active registry, has every process replaced,
+// and copies of the log lost.
 func TestTopology(t *testing.T) {
 	top := startTopology(t)
 	top.must("keyfleet", "deployments", "register", "llama")
@@ -115,8 +120,66 @@ func TestTopology(t *testing.T) {
 	active, _, _ := strings.Cut(strings.TrimPrefix(fleet, "registry hub-"), ",")
 	top.must("kill", "registry"+active)
 	t.Log("commands after the active registry was killed:", top.eventually("commands", commands))
-	top.eventually("no alarm is left", func() bool {
-		_, _, status := top.do("", "keyfleet", "fleet")
-		return status == statusDone
-	})
+	top.must("start", "registry"+active)
+	top.settled()
+
+	lasting := create("lasting")
+	checks, done := top.upgrade(lasting, 50)
+	for _, o := range append(checks, done) {
+		require.NotZero(t, o.Done)
+		require.Zero(t, o.Failed, "%v", o.Failures)
+	}
+	t.Logf("every process was replaced by another: %d commands, and %d checks at each PoP, none failed", done.Done, checks[0].Done)
+
+	// As docs/runbooks.md has it: a node is lost, a replica is corrupt, quorum is lost.
+	for lost, what := range map[string]string{"hub3": "data", "hub2": "data/jetstream/*/streams/KEYFLEET_LOG"} {
+		top.must("stop", lost)
+		dirs, err := filepath.Glob(filepath.Join(top.bin, "topology", lost, what))
+		require.NoError(t, err)
+		require.Len(t, dirs, 1)
+		require.NoError(t, os.RemoveAll(dirs[0]))
+		top.must("start", lost)
+		t.Log(lost, "has its copy again after", top.eventually("the copies are complete", top.complete))
+	}
+	top.must("kill", "hub1")
+	top.must("kill", "hub2")
+	require.False(t, commands())
+	for _, pop := range pops {
+		require.Equal(t, statusDone, top.check(pop, lasting), "checks go on")
+	}
+	top.must("start", "hub1")
+	t.Log("commands after one of two NATS servers that were killed is back:", top.eventually("commands", commands))
+	top.must("start", "hub2")
+	top.eventually("the copies are complete", top.complete)
+	top.must("keyfleet", "keys", "delete", "lasting", "--wait", "confirmed")
+}
+
+// complete reports whether all copies of the log at the hub are.
+func (top *topology) complete() bool {
+	info, err := top.logInfo()
+	if err != nil || info.Cluster.Leader == "" || len(info.Cluster.Replicas) != 2 {
+		return false
+	}
+	for _, replica := range info.Cluster.Replicas {
+		if replica.Offline || !replica.Current || replica.Lag > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (top *topology) logInfo() (*jetstream.StreamInfo, error) {
+	nc := top.connect("hub/setup")
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(top.t.Context(), 2*time.Second)
+	defer cancel()
+	stream, err := js.Stream(ctx, eventlog.StreamName)
+	if err != nil {
+		return nil, err
+	}
+	return stream.CachedInfo(), nil
 }
