@@ -21,6 +21,9 @@ func (v *Verifier) installSnapshot(ctx context.Context, needed bool) {
 		return
 	}
 	have := v.idx.Position()
+	if !needed && v.isNear(have.Seq) {
+		return
+	}
 	newest, err := snapshot.Newest(ctx, v.opts.Snapshots, have, v.keys.Load().Keys...)
 	switch {
 	case !needed && (errors.Is(err, snapshot.ErrNone) || err == nil && newest.Position.Seq-have.Seq < worthInstalling):
@@ -41,6 +44,15 @@ func (v *Verifier) installSnapshot(ctx context.Context, needed bool) {
 	}
 	v.change(v.goOn)
 	v.tell(SnapshotInstalled{Seq: installed.Position.Seq, Bytes: installed.Size(), Took: v.opts.Clock.Elapsed() - began})
+}
+
+// isNear reports whether a grant says that the log does not go on far behind a Seq. A verifier that restarts in a PoP that is cut off
+// has such a grant, and nobody to ask for snapshots.
+func (v *Verifier) isNear(seq events.Seq) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	using := v.hold.using
+	return using != nil && using.head.Seq < seq+worthInstalling
 }
 
 // tellProgress tells how far a fetch has come, once a second.

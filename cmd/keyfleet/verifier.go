@@ -225,7 +225,7 @@ func (v *verifierParts) start(ctx context.Context, stop *stopping) error {
 }
 
 // heldFor is how long callers, whose connections wait while the verifier is restarted, are held until it has caught up.
-const heldFor = 3 * time.Second
+const heldFor = 5 * time.Second
 
 func (v *verifierParts) awaitFirst(ctx context.Context) {
 	select {

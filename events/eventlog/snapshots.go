@@ -21,12 +21,12 @@ const snapshotBucket = "KEYFLEET_SNAPSHOTS"
 // chunkBytes is what one message of an object holds. Over TCP, larger chunks fail where the server's limits are the usual ones.
 const chunkBytes = 128 << 10
 
+// snapshotPatience is how long a question about snapshots may go unanswered: whoever asks has the log to go on from.
+const snapshotPatience = 5 * time.Second
+
 // SnapshotReader reads the object store with questions that have one answer each: no consumer is made for it, so that a PoP may be
 // allowed nothing but to read this, at the hub.
-type SnapshotReader struct {
-	js      jetstream.JetStream
-	attempt time.Duration
-}
+type SnapshotReader struct{ js jetstream.JetStream }
 
 // Snapshots is the object store for who fills it.
 type Snapshots struct{ SnapshotReader }
@@ -38,7 +38,7 @@ func ReadSnapshots(nc *nats.Conn, atHub bool) (*SnapshotReader, error) {
 	if atHub {
 		js, err = jetstream.NewWithAPIPrefix(nc, HubAPI)
 	}
-	return &SnapshotReader{js, attemptTimeout}, err
+	return &SnapshotReader{js}, err
 }
 
 // KeepSnapshots gives the object store for writing, and makes one that is missing.
@@ -56,7 +56,7 @@ func KeepSnapshots(ctx context.Context, nc *nats.Conn, replicas int) (*Snapshots
 	if err != nil {
 		return nil, fmt.Errorf("open the object store %s: %w", snapshotBucket, err)
 	}
-	return &Snapshots{SnapshotReader{js, attemptTimeout}}, nil
+	return &Snapshots{SnapshotReader{js}}, nil
 }
 
 // Subjects of an object's description and of its content, as NATS ADR-20 has them.
@@ -68,7 +68,7 @@ const (
 
 // List names every object, and some that were deleted.
 func (s *SnapshotReader) List(ctx context.Context) ([]string, error) {
-	info, err := ask(ctx, s.attempt, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+	info, err := askForSnapshots(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) {
 		stream, err := s.js.Stream(ctx, objectsStream)
 		if err != nil {
 			return nil, err
@@ -93,8 +93,8 @@ func (s *SnapshotReader) List(ctx context.Context) ([]string, error) {
 
 // Get reads an object. What it holds is for the caller to verify.
 func (s *SnapshotReader) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	o := &object{ctx: ctx, attempt: s.attempt, next: 1}
-	about, err := ask(ctx, s.attempt, func(ctx context.Context) (m *jetstream.RawStreamMsg, err error) {
+	o := &object{ctx: ctx, next: 1}
+	about, err := askForSnapshots(ctx, func(ctx context.Context) (m *jetstream.RawStreamMsg, err error) {
 		if o.stream, err = s.js.Stream(ctx, objectsStream); err != nil {
 			return nil, err
 		}
@@ -115,13 +115,12 @@ func (s *SnapshotReader) Get(ctx context.Context, name string) (io.ReadCloser, e
 
 // object is one that is being read, a chunk at a time.
 type object struct {
-	ctx     context.Context //nolint:containedctx // a reader's, as of the file that it stands for
-	attempt time.Duration
-	stream  jetstream.Stream
-	info    jetstream.ObjectInfo
-	next    uint64 // where in the stream the next chunk is looked for
-	chunks  uint32 // that were read
-	chunk   []byte // what of the last one is left
+	ctx    context.Context //nolint:containedctx // a reader's, as of the file that it stands for
+	stream jetstream.Stream
+	info   jetstream.ObjectInfo
+	next   uint64 // where in the stream the next chunk is looked for
+	chunks uint32 // that were read
+	chunk  []byte // what of the last one is left
 }
 
 func (o *object) Read(p []byte) (int, error) {
@@ -129,7 +128,7 @@ func (o *object) Read(p []byte) (int, error) {
 		if o.chunks == o.info.Chunks {
 			return 0, io.EOF
 		}
-		m, err := ask(o.ctx, o.attempt, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		m, err := askForSnapshots(o.ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 			return o.stream.GetMsg(ctx, o.next, jetstream.WithGetMsgSubject(contentOf+o.info.NUID))
 		})
 		if err != nil {
@@ -145,8 +144,18 @@ func (o *object) Read(p []byte) (int, error) {
 
 func (o *object) Close() error { return nil }
 
+func askForSnapshots[T any](ctx context.Context, question func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, snapshotPatience, errors.New("nobody answers for the hub's snapshots"))
+	defer cancel()
+	answer, err := ask(ctx, attemptTimeout, question)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return answer, err
+}
+
 func (s *Snapshots) store(ctx context.Context) (jetstream.ObjectStore, error) {
-	return ask(ctx, s.attempt, func(ctx context.Context) (jetstream.ObjectStore, error) {
+	return askForSnapshots(ctx, func(ctx context.Context) (jetstream.ObjectStore, error) {
 		return s.js.ObjectStore(ctx, snapshotBucket)
 	})
 }
