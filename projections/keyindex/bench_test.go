@@ -3,11 +3,14 @@ package keyindex
 import (
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
 )
 
 // BenchmarkApply creates keys that each open one deployment, in batches of so many events.
@@ -38,6 +41,32 @@ func BenchmarkApply(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+// BenchmarkApplyLimit writes the same records in batches of the same size into a bare store: what is left for Apply to do better.
+func BenchmarkApplyLimit(b *testing.B) {
+	const size = 1000
+	db, err := (&Options{}).open(b.TempDir(), nil)
+	require.NoError(b, err)
+	defer func() { require.NoError(b, db.Close()) }()
+	h := newHistory(b, 1)
+	dep := []events.DeploymentID{h.id()}
+	keys := make([]projections.Key, b.N)
+	for i := range keys {
+		keys[i] = projections.Key{ID: h.id(), Digest: h.bytes32(), Rev: 1, Project: "demo", Deployments: dep, ExpiresAt: events.Never}
+	}
+	b.ResetTimer()
+	for some := range slices.Chunk(keys, size) {
+		batch := db.NewBatch()
+		w := writer{b: batch}
+		for i := range some {
+			w.set(digestKey(some[i].Digest), encodeKey(&some[i]))
+			w.set(idKey(some[i].ID), some[i].Digest[:])
+		}
+		require.NoError(b, w.err)
+		require.NoError(b, batch.Commit(pebble.NoSync))
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
 // BenchmarkOpen opens an index until all checks are answered from its front. Ten million keys take minutes to make;
