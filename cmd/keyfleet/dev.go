@@ -186,7 +186,7 @@ func (d *devServer) startRegistry(ctx context.Context) error {
 		return err
 	}
 	d.registry = registryParts{
-		nc: nc, name: devActor, data: d.flags.data, registryKeys: registryKeys{signingKey: key}, replicas: 1, syncAlways: syncsAlways(d.nats),
+		nc: nc, name: devActor, data: d.flags.data, registryKeys: registryKeys{signingKey: key}, syncAlways: syncsAlways(d.nats),
 		metrics: d.metrics, fail: d.fail,
 	}
 	return d.registry.start(ctx, d.stop)

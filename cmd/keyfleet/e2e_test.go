@@ -23,7 +23,7 @@ import (
 )
 
 // request sends a command as a stock NATS client would.
-func (d *devProcess) request(t *testing.T, subject, body string) registry.KeyReply {
+func (d *devFile) request(t *testing.T, subject, body string) registry.KeyReply {
 	t.Helper()
 	nc, err := nats.Connect(d.NATS)
 	require.NoError(t, err)
@@ -36,7 +36,7 @@ func (d *devProcess) request(t *testing.T, subject, body string) registry.KeyRep
 	return reply
 }
 
-func (d *devProcess) check(t *testing.T, key string, minSeq uint64) int {
+func (d *devFile) check(t *testing.T, key string, minSeq uint64) int {
 	t.Helper()
 	status, _ := get(t, http.MethodGet, d.Check+"/v1/check/demo/echo-model", key, "",
 		"Keyfleet-Min-Seq", strconv.FormatUint(minSeq, 10))

@@ -20,11 +20,12 @@ import (
 
 var powerCuts = flag.Int("power-cuts", 3, "how often to cut the power of a dev")
 
-// outage is a dev on a disk whose power is cut again and again, and what it acknowledged.
+// outage is a dev, or more, on a disk whose power is cut again and again, and what it acknowledged.
 type outage struct {
 	*testing.T
-	disk *forgetfulDisk
-	data string
+	disk  *forgetfulDisk
+	data  string
+	start func() (at devFile, kill func())
 
 	memory string // what verifiers keep on tmpfs
 
@@ -64,7 +65,7 @@ func TestALossOfPowerIsSeenOnADiskThatLies(t *testing.T) {
 	case ok := <-ready:
 		if ok {
 			require.NoError(t, dev.readAddresses())
-			lost, _ := o.lookAt(dev)
+			lost, _ := o.lookAt(&dev.devFile)
 			require.NotZero(t, lost)
 		}
 	case <-time.After(5 * time.Second):
@@ -77,25 +78,25 @@ func newOutage(t *testing.T) *outage {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(memory) })
 	t.Setenv("RUNTIME_DIRECTORY", memory)
-	return &outage{T: t, disk: disk, memory: memory, data: filepath.Join(disk.dir, "data"), alive: map[string]string{}, dead: map[string]string{}, unsure: map[string]bool{}}
+	o := &outage{T: t, disk: disk, memory: memory, data: filepath.Join(disk.dir, "data"), alive: map[string]string{}, dead: map[string]string{}, unsure: map[string]bool{}}
+	o.start = func() (devFile, func()) {
+		dev := startDev(o, o.data)
+		return dev.devFile, dev.kill
+	}
+	return o
 }
 
-// live has callers create and delete keys for a while, and then cuts the power. It gives how long dev took until it was ready.
+// live has callers create and delete keys for a while, and then cuts the power. It gives how long it took until all was ready.
 func (o *outage) live(while time.Duration) time.Duration {
 	o.Helper()
 	begun := time.Now()
-	dev := startDev(o, o.data)
+	dev, kill := o.start()
 	ready := time.Since(begun)
-	ctx, end := context.WithCancel(o.Context())
-	var callers sync.WaitGroup
-	for i := range callersInAnOutage {
-		callers.Go(func() { o.call(ctx, dev, fmt.Sprintf("%d-%d", time.Now().UnixNano(), i)) })
-	}
+	hangUp := o.callAll(dev.NATS)
 	time.Sleep(while)
 	o.disk.cut()
-	dev.kill()
-	end()
-	callers.Wait()
+	kill()
+	hangUp()
 	o.disk.restore(o.T)
 	kept, err := os.ReadDir(o.memory)
 	require.NoError(o, err)
@@ -105,9 +106,22 @@ func (o *outage) live(while time.Duration) time.Duration {
 	return ready
 }
 
+// callAll has callers at work until they are told to hang up.
+func (o *outage) callAll(url string) (hangUp func()) {
+	ctx, end := context.WithCancel(o.Context())
+	var callers sync.WaitGroup
+	for i := range callersInAnOutage {
+		callers.Go(func() { o.call(ctx, url, fmt.Sprintf("%d-%d", time.Now().UnixNano(), i)) })
+	}
+	return func() {
+		end()
+		callers.Wait()
+	}
+}
+
 // call creates keys, and deletes every other one.
-func (o *outage) call(ctx context.Context, dev *devProcess, as string) {
-	nc, err := nats.Connect(dev.NATS, nats.NoReconnect())
+func (o *outage) call(ctx context.Context, url, as string) {
+	nc, err := nats.Connect(url, nats.NoReconnect())
 	if err != nil {
 		return
 	}
@@ -148,14 +162,14 @@ func (o *outage) call(ctx context.Context, dev *devProcess, as string) {
 	}
 }
 
-// look starts dev once more, and counts keys that are not as they were acknowledged.
+// look starts all once more, and counts keys that are not as they were acknowledged.
 func (o *outage) look() (lost, checked int) {
-	dev := startDev(o, o.data)
-	defer dev.kill()
-	return o.lookAt(dev)
+	dev, kill := o.start()
+	defer kill()
+	return o.lookAt(&dev)
 }
 
-func (o *outage) lookAt(dev *devProcess) (lost, checked int) {
+func (o *outage) lookAt(dev *devFile) (lost, checked int) {
 	o.Helper()
 	newest := dev.request(o.T, "keyfleet.cmd.demo.dev.key.create", fmt.Sprintf(`{"name":"newest-%d"}`, time.Now().UnixNano()))
 	for status, keys := range map[int]map[string]string{http.StatusOK: o.alive, http.StatusUnauthorized: o.dead} {

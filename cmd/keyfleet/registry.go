@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"path/filepath"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
@@ -99,17 +97,13 @@ func serveRegistry(ctx context.Context, stop *stopping, server *serverFlags, sys
 		return err
 	}
 	stop.then("connection", func() error { nc.Close(); return nil })
-	replicas, err := logReplicas(ctx, nc)
-	if err != nil {
-		return err
-	}
 	asSystem, err := dialSystem(stop, server, system)
 	if err != nil {
 		return err
 	}
 	failed := make(chan error, 4)
 	metrics := newMetrics()
-	r := registryParts{nc: nc, name: name, data: server.data, registryKeys: keys, replicas: replicas, system: asSystem, metrics: metrics,
+	r := registryParts{nc: nc, name: name, data: server.data, registryKeys: keys, system: asSystem, metrics: metrics,
 		fail: func(err error) { failed <- err }}
 	if asSystem != nil {
 		r.syncAlways = eventlog.AskServers(asSystem)
@@ -144,22 +138,6 @@ func dialSystem(stop *stopping, server *serverFlags, system *systemFlags) (*nats
 	return nc, nil
 }
 
-// logReplicas is how many servers keep the log: the election is kept by as many.
-func logReplicas(ctx context.Context, nc *nats.Conn) (int, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return 0, err
-	}
-	stream, err := js.Stream(ctx, eventlog.StreamName)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 1, nil // eventlog.Open says what to do
-	}
-	if err != nil {
-		return 0, unavailableError("JetStream does not answer: %v", err)
-	}
-	return stream.CachedInfo().Config.Replicas, nil
-}
-
 // registryKeys are what a registry alone has.
 type registryKeys struct {
 	signingKey ed25519.PrivateKey
@@ -171,23 +149,26 @@ type registryParts struct {
 	nc         *nats.Conn
 	name, data string
 	registryKeys
-	replicas   int
 	syncAlways func(context.Context, []string) error // of the servers; nil where nobody can say
 	system     *nats.Conn                            // of the system account; nil where there is none
 	metrics    prometheus.Registerer
 	fail       func(error) // hears if it cannot go on
 
-	watch   *registryWatch
-	storage *storageWatch
-	service *registry.Service
+	replicas int // of the log; the election and the rest are kept by as many servers
+	watch    *registryWatch
+	storage  *storageWatch
+	service  *registry.Service
 }
 
 // start has the registry running, as the active one or standing by.
 func (r *registryParts) start(ctx context.Context, stop *stopping) error {
-	log, err := eventlog.Open(ctx, r.nc, eventlog.Options{SyncAlways: r.syncAlways})
+	opening, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	log, err := eventlog.Open(opening, r.nc, eventlog.Options{SyncAlways: r.syncAlways})
 	if err != nil {
 		return err
 	}
+	r.replicas = log.Replicas()
 	cat, err := catalog.Open(filepath.Join(r.data, "catalog"), catalog.Options{
 		Log: stop.log, Ring: r.ring,
 		OnDamage: func(err error) {

@@ -33,11 +33,8 @@ func startTopology(t testing.TB) *topology {
 	}
 	require.NoError(t, exec.Command("ip", "netns", "delete", net+"-probe").Run())
 	top := &topology{t, t.TempDir(), net}
-	for program, of := range map[string]string{"keyfleet": ".", "nats-server": "github.com/nats-io/nats-server/v2"} {
-		build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(top.bin, program), of) // as make does, which has compiled most of it
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		out, err := build.CombinedOutput()
-		require.NoError(t, err, "%s", out)
+	for program, of := range map[string]string{"keyfleet": ".", "nats-server": natsServer} {
+		buildProgram(t, top.bin, program, of)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -53,6 +50,19 @@ func startTopology(t testing.TB) *topology {
 	require.Zero(t, status, complaint)
 	require.Equal(t, 3, strings.Count(said, "  serving  "), said)
 	return top
+}
+
+const natsServer = "github.com/nats-io/nats-server/v2"
+
+// buildProgram builds as make does, which has compiled most of it.
+func buildProgram(t testing.TB, dir, name, of string) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, name)
+	build := exec.Command("go", "build", "-trimpath", "-o", path, of)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return path
 }
 
 func (top *topology) do(stdin string, args ...string) (said, complaint string, status int) {

@@ -87,6 +87,9 @@ func (l *Log) check(ctx context.Context, info *jetstream.StreamInfo, opts Option
 	return checkServers(ctx, info, opts.SyncAlways)
 }
 
+// Replicas is how many servers kept the log when it was opened.
+func (l *Log) Replicas() int { return l.reader.CachedInfo().Config.Replicas }
+
 func newLog(nc *nats.Conn, opts Options) (*Log, error) {
 	js, err := jetstream.New(nc)
 	if opts.Domain != "" {
