@@ -88,9 +88,12 @@ func (d *deployed) ask(args ...string) (stdout, stderr string, status int) {
 
 func (d *deployed) ca() string { return filepath.Join(d.dir, "hub/ca.crt") }
 
-// startSite runs a site's server, with a copy of the log on it.
+// startSite runs a site's server, with a copy of the log on it: all of it, unless flags for the copy say otherwise.
 func (d *deployed) startSite(name string, mirror ...string) *server.Server {
 	d.Helper()
+	if mirror == nil {
+		mirror = []string{"--keep", "0"}
+	}
 	varz, err := d.hub.Varz(nil)
 	require.NoError(d, err)
 	hub := &url.URL{Scheme: "tls", Host: fmt.Sprintf("127.0.0.1:%d", varz.LeafNode.Port)}
@@ -166,7 +169,7 @@ func TestAFleetRunsOnWhatDeployInitWrites(t *testing.T) {
 		require.Equal(t, 401, status)
 	}
 
-	ada := d.startSite("ada", "--keep", "0")
+	ada := d.startSite("ada")
 	require.Eventually(t, func() bool {
 		log, _, _ := client(t, ada.ClientURL(), "", "audit", "log", "--mirror", "--creds", d.creds("sites/ada/auditor"), "--type", "deleted", "--json")
 		return regexp.MustCompile(`"actor":"alice"`).MatchString(log)

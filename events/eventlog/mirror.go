@@ -72,6 +72,11 @@ func CreateMirror(ctx context.Context, nc *nats.Conn, pop string, keep int64) er
 	_, err = ask(ctx, l.attempt, func(ctx context.Context) (jetstream.Stream, error) {
 		return l.js.CreateStream(ctx, mirrorConfig(pop, keep))
 	})
+	const noRoom = 10047 // JSStorageResourcesExceededErr
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == noRoom {
+		return fmt.Errorf("create the mirror of PoP %s: its server has no room for the %d bytes that it is to keep: let it keep less, or have more", pop, keep)
+	}
 	if err != nil {
 		return fmt.Errorf("create the mirror of PoP %s: %w", pop, err)
 	}
