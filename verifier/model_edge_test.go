@@ -382,6 +382,6 @@ func (e *edge) doubled() bool {
 	}
 	e.m.edges[len(e.m.edges)-1].kept = e.kept
 	e.m.excused[e.kept.Instance] = true
-	e.m.twins[e.kept.Instance] = &twins{shared: e.kept.Ticket, only: map[uint64]*edge{}}
+	e.m.twins[e.kept.Instance] = &twins{shared: e.kept.Ticket, of: e, run: e.run, only: map[uint64]*edge{}}
 	return true
 }

@@ -290,7 +290,7 @@ func (h *hub) sendGrant() bool {
 // heedTwins: of two machines that are one instance, one at most goes on.
 func (h *hub) heedTwins(p packet) {
 	t := h.m.twins[p.renewal.Instance]
-	if t == nil || p.renewal.Ticket == t.shared {
+	if t == nil || p.renewal.Ticket == t.shared || p.edge == t.of && p.run <= t.run { // the last was asked for before there were two
 		return
 	}
 	if only := t.only[h.term]; only != nil && only != p.edge {

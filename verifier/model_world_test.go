@@ -146,6 +146,8 @@ func (m *model) positionAt(seq events.Seq) events.Position {
 // twins are two machines that are one instance.
 type twins struct {
 	shared head.Ticket      // that both had
+	of     *edge            // that was doubled,
+	run    int              // and its last process before that
 	only   map[uint64]*edge // in each term, the one that was granted something by a ticket of its own
 }
 
