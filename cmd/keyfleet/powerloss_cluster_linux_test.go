@@ -82,10 +82,7 @@ func (s *natsServers) startAll() (at devFile, kill func()) {
 	require.NoError(s, err)
 	defer nc.Close()
 	_ = natsapi.NewClient(nc, "demo", "dev").Do(s.Context(), registry.DeploymentRegister, registry.Request{Name: "echo-model"}, nil) // it may be there
-	require.Eventually(s, func() bool {
-		status, _ := get(s.T, http.MethodGet, edge.addresses["admin"]+"/readyz", "", "")
-		return status == http.StatusOK
-	}, 60*time.Second, 10*time.Millisecond)
+	edge.ready(s)
 	for _, p := range []*serverProcess{hub, edge} {
 		s.kills = append(s.kills, func() { _ = p.cmd.Process.Kill(); <-p.ended })
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
@@ -33,8 +34,10 @@ func TestAStolenPoPNamesNobody(t *testing.T) {
 	require.Equal(t, statusDone, status)
 	_, _, status = client(t, f.url, "", "fleet", "lease", "3s", "--actor", "carol")
 	require.Equal(t, statusDone, status)
-	_, _, status = client(t, f.url, made.Secret, "check", "--deployment", "open-model", "--project", "acme", "--check", v.addresses["check"])
-	require.Equal(t, statusDone, status, "it opens what it should")
+	require.Eventually(t, func() bool {
+		_, _, status := client(t, f.url, made.Secret, "check", "--deployment", "open-model", "--project", "acme", "--check", v.addresses["check"])
+		return status == statusDone
+	}, 30*time.Second, 50*time.Millisecond, "it opens what it should")
 	stopServers(t, v)
 
 	stolen := held(t, filepath.Join(f.dir, "edge-1"), f.run, disk)

@@ -76,6 +76,19 @@ func (p *serverProcess) becomes(t *testing.T, status int, secret string) {
 	require.Eventually(t, func() bool { return p.check(t, secret) == status }, 30*time.Second, 10*time.Millisecond, "%d", status)
 }
 
+// ready waits until it answers what it is there for.
+func (p *serverProcess) ready(t testing.TB) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		answer, err := http.Get(p.addresses["admin"] + "/readyz")
+		if err != nil {
+			return false
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	}, 60*time.Second, 10*time.Millisecond)
+}
+
 // stop is a clean one.
 func (p *serverProcess) stop(t *testing.T) {
 	t.Helper()
@@ -124,6 +137,7 @@ func TestServersOfTheirOwn(t *testing.T) {
 	logKey := regexp.MustCompile(`[0-9a-f]{64}`).FindString(stdout)
 	v := startServer(t, "verifier", "--log-key", logKey, "--nats", url, "--data", filepath.Join(dir, "verifier"), "--name", "edge-1", "--pop", "ams",
 		"--check", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	v.ready(t)
 
 	_, _, status = client(t, url, "", "deployments", "register", "llama", "--project", "acme")
 	require.Equal(t, statusDone, status)

@@ -229,7 +229,7 @@ const heldFor = 5 * time.Second
 
 func (v *verifierParts) awaitFirst(ctx context.Context) {
 	select {
-	case <-v.caughtUp:
+	case <-v.caughtUp: //nolint:errcheck // or it never will, which hear was told: then callers are told so
 	case <-time.After(heldFor):
 	case <-ctx.Done():
 	}
