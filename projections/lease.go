@@ -17,6 +17,14 @@ const (
 	LongestLease  = 24 * time.Hour
 )
 
+// CheckLease says what a lease has to be.
+func CheckLease(length time.Duration) error {
+	if length < ShortestLease || length > LongestLease || length%time.Millisecond != 0 {
+		return fmt.Errorf("a lease is %s to %s, in whole milliseconds, not %s", ShortestLease, LongestLease, length)
+	}
+	return nil
+}
+
 // Lease is how long a grant lasts: Length, and before it was set at ChangedAt, up to Before.
 type Lease struct {
 	Length    time.Duration
@@ -43,7 +51,10 @@ func Fence(lease time.Duration) time.Duration { return lease + lease/100 + time.
 
 func (l *Lease) change(value string, at events.Instant) error {
 	length, err := time.ParseDuration(value)
-	if err != nil || length < ShortestLease || length > LongestLease {
+	if err == nil {
+		err = CheckLease(length)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: a lease of %q", ErrMisfit, value)
 	}
 	*l = Lease{Length: length, Before: l.Longest(at), ChangedAt: at}

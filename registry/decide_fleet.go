@@ -1,8 +1,6 @@
 package registry
 
 import (
-	"time"
-
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
 )
@@ -80,9 +78,8 @@ func (d *decision) changeLease() error {
 	if err != nil {
 		return refuseField("lease", "lease: %v", err)
 	}
-	if lease < projections.ShortestLease || lease > projections.LongestLease || lease%time.Millisecond != 0 {
-		return refuseField("lease", "a lease is %s to %s, in whole milliseconds, not %s",
-			projections.ShortestLease, projections.LongestLease, lease)
+	if err := projections.CheckLease(lease); err != nil {
+		return refuseField("lease", "%v", err)
 	}
 	if lease != d.Charter().Lease.Length {
 		d.add(events.Event{Fact: &events.SettingChanged{Name: projections.LeaseSetting, Value: lease.String()}}, events.Admin{})

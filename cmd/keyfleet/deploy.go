@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/eventlog"
+	"github.com/keyfleet/keyfleet/projections"
 )
 
 func (a *app) deployCommand() *cobra.Command {
@@ -26,6 +28,7 @@ type fleetPlan struct {
 	admins   []string // PROJECT/ACTOR
 	owners   []string
 	past     string
+	lease    time.Duration
 }
 
 func (a *app) deployInit() *cobra.Command {
@@ -38,9 +41,13 @@ credentials that let everyone do what they must, and nothing else. DIR/keys hold
 where no server is. With the same DIR again, and more names, the fleet grows; credentials that are there are left alone.
 Who is not named again is let in no more, once the hub's servers have read the new files.
 
---past-lease says what verifiers do once they have not heard of a registry for the length of their lease. deny: they answer
-503, so that an outage of the hub that lasts longer stops every check, and a revocation is over after that time at the latest.
-serve: they answer on from what they know, marked stale, and a revocation is not confirmed before a PoP that is cut off is back.`,
+--lease says how long verifiers answer without hearing of a registry. With a short one, an outage of the hub or of a PoP's line
+stops checks sooner. With a long one, a revocation waits longer for a PoP that is cut off before it is over everywhere. keyfleet
+fleet lease changes it later.
+
+--past-lease says what verifiers do once their lease is over. deny: they answer 503, so that an outage of the hub that lasts
+longer stops every check, and a revocation is over after that time at the latest. serve: they answer on from what they know,
+marked stale, and a revocation is not confirmed before a PoP that is cut off is back.`,
 		Example: `  keyfleet deploy init fleet --hub hub1.example.org --hub hub2.example.org --hub hub3.example.org \
     --pop ams --pop fra --admin acme/alice --owner root --auditor ada`,
 		Args: cobra.ExactArgs(1),
@@ -51,6 +58,7 @@ serve: they answer on from what they know, marked stale, and a revocation is not
 	f.StringSliceVar(&plan.admins, "admin", nil, "PROJECT/ACTOR: who may command in a project, and under which name")
 	f.StringSliceVar(&plan.owners, "owner", nil, "actor who may look after the fleet: release verifiers that are lost")
 	f.StringSliceVar(&plan.auditors, "auditor", nil, "name of an auditor, who has a copy of the log as a PoP has, and no verifier")
+	f.DurationVar(&plan.lease, "lease", projections.DefaultLease, "how long verifiers answer without hearing of a registry")
 	f.StringVar(&plan.past, "past-lease", string(events.ModeDeny), "deny or serve: what verifiers do once their lease is over")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		if err := plan.check(); err != nil {
@@ -82,6 +90,9 @@ func (p *fleetPlan) check() error {
 	}
 	if p.past != string(events.ModeDeny) && p.past != string(events.ModeServe) {
 		return flagError("past-lease", "deny or serve, not %q", p.past)
+	}
+	if err := projections.CheckLease(p.lease); err != nil {
+		return flagError("lease", "%v", err)
 	}
 	seen := map[string]bool{"hub": true} // the JetStream domain of the hub
 	for _, name := range append(p.pops[:len(p.pops):len(p.pops)], p.auditors...) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -207,7 +208,11 @@ func (d *issuing) writeHub() error {
 		d.system.issue(filepath.Join(dir, "metrics.creds"), "metrics", probeRights("VARZ", "JSZ", "ROUTEZ", "LEAFZ", "HEALTHZ")),
 		d.writeConf(filepath.Join(dir, "accounts.conf"), "accounts.conf", d.atHub),
 	)
-	err = errors.Join(err, replace(filepath.Join(dir, "ca.crt"), d.authority.pem))
+	err = errors.Join(err, replace(filepath.Join(dir, "ca.crt"), d.authority.pem), render(filepath.Join(dir, "init.env"), "init.env", struct {
+		Replicas int
+		Lease    time.Duration
+		Hosts    []string
+	}{len(d.Hosts), d.lease, d.Hosts}))
 	for i, host := range d.Hosts {
 		name := fmt.Sprintf("hub-%d", i+1)
 		err = errors.Join(err, d.authority.certify(filepath.Join(dir, name), host), encryptAtRest(filepath.Join(dir, name+".at-rest.conf")))
@@ -304,7 +309,7 @@ func (d *issuing) summary() []string {
 		"hub/hub-N.*                with hub/accounts.conf and hub/ca.crt, for the NATS servers of the hub: take them to /etc/nats there",
 		"hub/ca.crt                 for everyone who connects to the hub: --tls-ca",
 		"hub/registry.creds         with hub/system.creds, for registries",
-		"hub/setup.creds            for keyfleet init and keyfleet deploy admit",
+		"hub/setup.creds            with hub/init.env, for keyfleet init; alone for keyfleet deploy admit",
 		"hub/metrics.creds          for who watches the NATS servers",
 	}
 	if len(d.admins)+len(d.owners) > 0 {

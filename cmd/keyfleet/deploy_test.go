@@ -33,7 +33,7 @@ func deploy(t *testing.T) *deployed {
 	d.configure()
 	d.hub = d.start("hub/hub-1.conf", ofOneServer)
 	d.url = d.hub.ClientURL()
-	stdout, _, status := d.ask("init", "--signing-key", filepath.Join(d.dir, "signing.pem"), "--creds", d.creds("hub/setup"))
+	stdout, _, status := d.ask("init", "--lease", "9m", "--signing-key", filepath.Join(d.dir, "signing.pem"), "--creds", d.creds("hub/setup"))
 	require.Equal(t, statusDone, status)
 	d.key = regexp.MustCompile(`[0-9a-f]{64}`).FindString(stdout)
 	return d
@@ -154,6 +154,8 @@ func TestAFleetRunsOnWhatDeployInitWrites(t *testing.T) {
 	require.Equal(t, statusDone, status)
 	ams := d.startVerifier("ams", d.startSite("ams"))
 	fra := d.startVerifier("fra", d.startSite("fra"))
+	ams.ready(t)
+	fra.ready(t)
 
 	key, _, status := d.ask("keys", "create", "night", "--deployment", "llama", "--project", "acme", "--creds", alice, "--wait", "confirmed")
 	require.Equal(t, statusDone, status)
@@ -174,8 +176,9 @@ func TestAFleetRunsOnWhatDeployInitWrites(t *testing.T) {
 		log, _, _ := client(t, ada.ClientURL(), "", "audit", "log", "--mirror", "--creds", d.creds("sites/ada/auditor"), "--type", "deleted", "--json")
 		return regexp.MustCompile(`"actor":"alice"`).MatchString(log)
 	}, 10*time.Second, 10*time.Millisecond)
-	_, _, status = d.ask("fleet", "--actor", "root", "--creds", d.creds("owners/root"))
+	said, _, status = d.ask("fleet", "--actor", "root", "--creds", d.creds("owners/root"))
 	require.Equal(t, statusDone, status)
+	require.Contains(t, said, "leases last 9m")
 
 	_, _, status = d.ask("deploy", "admit", "ams", "--creds", d.creds("hub/setup"))
 	require.Equal(t, statusDone, status)
@@ -197,6 +200,9 @@ func TestDeployInitGrowsAFleet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 	require.FileExists(t, filepath.Join(dir, "sites/fra/verifier.creds"))
+	requireVariables(t, "init", read(t, filepath.Join(dir, "hub/init.env")))
+	require.Contains(t, read(t, filepath.Join(dir, "hub/init.env")), "\nKEYFLEET_REPLICAS=3\nKEYFLEET_LEASE=10m0s\n")
+	requireVariables(t, "verifier", read(t, filepath.Join(dir, "sites/ams/verifier.env")))
 	opts := (&deployed{T: t, dir: dir}).options("hub/hub-3.conf")
 	require.Len(t, opts.Routes, 3)
 	require.True(t, opts.SyncAlways)
@@ -214,6 +220,7 @@ func TestDeployInitGrowsAFleet(t *testing.T) {
 		"--admin":      {"--hub", "a", "--admin", "acme"},
 		"--owner":      {"--hub", "a", "--owner", "_system"},
 		"--past-lease": {"--hub", "a", "--past-lease", "never"},
+		"--lease":      {"--hub", "a", "--lease", "1s"},
 	} {
 		_, said, status := client(t, "", "", append([]string{"deploy", "init", filepath.Join(t.TempDir(), "x")}, args...)...)
 		require.Equal(t, statusUsage, status)
@@ -231,7 +238,7 @@ func TestDeployPageCommands(t *testing.T) {
 	shell.Dir = dir
 	said, err := shell.CombinedOutput()
 	require.NoError(t, err, "%s", said)
-	for _, file := range []string{"keys", "hub/hub-3.conf", "hub/registry.creds", "hub/system.creds", "hub/setup.creds", "hub/metrics.creds",
+	for _, file := range []string{"keys", "hub/hub-3.conf", "hub/registry.creds", "hub/system.creds", "hub/setup.creds", "hub/init.env", "hub/metrics.creds",
 		"admins/acme.alice.creds", "owners/root.creds", "sites/ams/verifier.env", "sites/ada/auditor.creds"} {
 		_, err := os.Stat(filepath.Join(dir, "fleet", file))
 		require.NoError(t, err)

@@ -6,18 +6,21 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/eventlog"
+	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/registry"
 )
 
 func (a *app) initCommand() *cobra.Command {
 	var keyPath string
 	var replicas int
+	var lease time.Duration
 	cmd := &cobra.Command{
 		Use:   "init --signing-key FILE",
 		Short: "Create the log on a NATS server: once in its life",
@@ -31,9 +34,13 @@ wrong encryption key, does not find its streams, and creating one under the same
 	}
 	cmd.Flags().StringVar(&keyPath, "signing-key", "", "file for the private signing key; one that exists is used, never overwritten (required)")
 	cmd.Flags().IntVar(&replicas, "replicas", 1, "how many servers keep the log; 3 in production")
+	cmd.Flags().DurationVar(&lease, "lease", projections.DefaultLease, "how long a verifier answers without hearing from a registry; keyfleet fleet lease changes it")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if keyPath == "" {
 			return usageError("say with --signing-key where the private signing key is to be kept")
+		}
+		if err := projections.CheckLease(lease); err != nil {
+			return flagError("lease", "%v", err)
 		}
 		p, err := a.client.locate()
 		if err != nil {
@@ -46,7 +53,7 @@ wrong encryption key, does not find its streams, and creating one under the same
 		defer nc.Close()
 		ctx, cancel := context.WithTimeout(cmd.Context(), a.client.timeout)
 		defer cancel()
-		opened, err := initLog(ctx, nc, keyPath, eventlog.InitOptions{Replicas: replicas, Actor: p.Actor})
+		opened, err := initLog(ctx, nc, keyPath, eventlog.InitOptions{Replicas: replicas, Settings: leaseOf(lease), Actor: p.Actor})
 		if errors.Is(err, eventlog.ErrAlreadyOpen) {
 			return refusedError(registry.Conflict, "%v", err)
 		}
@@ -60,6 +67,14 @@ wrong encryption key, does not find its streams, and creating one under the same
 		})
 	}
 	return a.asClient(cmd)
+}
+
+// leaseOf is the setting that says so, if it is another than without one.
+func leaseOf(length time.Duration) []events.SettingChanged {
+	if length == projections.DefaultLease {
+		return nil
+	}
+	return []events.SettingChanged{{Name: projections.LeaseSetting, Value: length.String()}}
 }
 
 // openedLog is what init tells.

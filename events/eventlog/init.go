@@ -14,9 +14,10 @@ import (
 
 // InitOptions say what log to create.
 type InitOptions struct {
-	Replicas   int              // of the stream: 3 in production, 1 (also for 0) on a single server
-	SigningKey events.PublicKey // that signs the first heads and grants
-	Actor      string           // who runs it, for the record
+	Replicas   int                     // of the stream: 3 in production, 1 (also for 0) on a single server
+	SigningKey events.PublicKey        // that signs the first heads and grants
+	Settings   []events.SettingChanged // that hold from the beginning
+	Actor      string                  // who runs it, for the record
 }
 
 // Init creates the log: the stream, and in it a commit with the event log_opened, which begins a new
@@ -78,11 +79,12 @@ func (l *Log) open(ctx context.Context, opts InitOptions) (events.Entry, error) 
 		First:       1,
 		Time:        events.InstantOf(time.Now()),
 	}
-	err := c.Add(events.Event{
-		Fact:  &events.LogOpened{Incarnation: incarnation, SigningKey: opts.SigningKey},
-		Admin: events.Admin{Actor: opts.Actor}.Plain(),
-	})
-	if err != nil {
+	admin := events.Admin{Actor: opts.Actor}.Plain()
+	first := []events.Event{{Fact: &events.LogOpened{Incarnation: incarnation, SigningKey: opts.SigningKey}, Admin: admin}}
+	for i := range opts.Settings {
+		first = append(first, events.Event{Fact: &opts.Settings[i], Admin: admin})
+	}
+	if err := c.Add(first...); err != nil {
 		return events.Entry{}, err
 	}
 	entry, err := l.Append(ctx, events.Position{}, c)
