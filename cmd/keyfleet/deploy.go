@@ -127,26 +127,19 @@ func checkOwn(name string) error {
 }
 
 func (a *app) deployAdmit() *cobra.Command {
-	cmd := &cobra.Command{
+	return a.copyCommand(&cobra.Command{
 		Use:   "admit NAME…",
 		Short: "Let the hub feed a PoP's or an auditor's copy of the log",
-		Long: `Makes, at the hub, the consumer that feeds the copy. To admit one again does no harm to a copy that is well, and is
-how one whose disk was lost becomes complete.`,
-		Example: `  keyfleet deploy admit ams --nats nats://hub1.example.org --creds fleet/hub/setup.creds`,
-		Args:    cobra.MinimumNArgs(1),
-	}
-	cmd.RunE = func(cmd *cobra.Command, names []string) error {
-		return a.setUp(cmd, names, eventlog.Admit)
-	}
-	return a.asReader(cmd)
+		Long: `Makes, at the hub, the consumer that feeds the copy: with what the copy is to keep, so give --keep here and to keyfleet deploy
+mirror alike. To admit one again does no harm to a copy that is well, and is how one whose disk was lost becomes complete.`,
+		Example: `  keyfleet deploy admit ams --nats nats://hub1.example.org --creds fleet/hub/setup.creds
+  keyfleet deploy admit ada --nats nats://hub1.example.org --creds fleet/hub/setup.creds --keep 0`,
+		Args: cobra.MinimumNArgs(1),
+	}, eventlog.Admit)
 }
 
-// leastKept of a copy of the log is a commit as large as one can be, twice over.
-const leastKept = 2 * events.MaxCommitBytes
-
 func (a *app) deployMirror() *cobra.Command {
-	var keep int64
-	cmd := &cobra.Command{
+	return a.copyCommand(&cobra.Command{
 		Use:   "mirror NAME",
 		Short: "Make the copy of the log on a PoP's own NATS server",
 		Long: `Makes the stream that the hub feeds, and that verifiers or auditors of this place read. A PoP's keeps the newest part of
@@ -155,15 +148,21 @@ auditor needs all of the log: --keep 0.`,
 		Example: `  keyfleet deploy mirror ams --nats nats://127.0.0.1:4222 --creds setup.creds
   keyfleet deploy mirror ada --nats nats://127.0.0.1:4222 --creds setup.creds --keep 0`,
 		Args: cobra.ExactArgs(1),
-	}
+	}, eventlog.CreateMirror)
+}
+
+// leastKept of a copy of the log is a commit as large as one can be, twice over.
+const leastKept = 2 * events.MaxCommitBytes
+
+// copyCommand does something about copies of the log that keep so many bytes of it.
+func (a *app) copyCommand(cmd *cobra.Command, do func(ctx context.Context, nc *nats.Conn, name string, keep int64) error) *cobra.Command {
+	var keep int64
 	cmd.Flags().Int64Var(&keep, "keep", 4<<30, "how many bytes of the log's newest part the copy keeps; 0 keeps all of the log")
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		if keep < 0 || keep > 0 && keep < leastKept {
 			return flagError("keep", "0, or at least %d bytes, not %d", leastKept, keep)
 		}
-		return a.setUp(cmd, names, func(ctx context.Context, nc *nats.Conn, pop string) error {
-			return eventlog.CreateMirror(ctx, nc, pop, keep)
-		})
+		return a.setUp(cmd, names, func(ctx context.Context, nc *nats.Conn, name string) error { return do(ctx, nc, name, keep) })
 	}
 	return a.asReader(cmd)
 }

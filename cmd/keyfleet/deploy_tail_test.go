@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -38,7 +39,7 @@ func TestAPoPThatHoldsTheEndOfTheLogOnly(t *testing.T) {
 	away.becomes(t, http.StatusOK, key.Secret)
 	away.stop(t)
 
-	lengthen(t, alice, leastKept+leastKept/2)
+	lengthen(t, alice, 3*leastKept)
 	require.Eventually(t, func() bool {
 		_, said, _ := client(t, ams.ClientURL(), "", "audit", "log", "--mirror", "--creds", d.creds("sites/ams/verifier"))
 		return strings.Contains(said, "--keep 0")
@@ -49,6 +50,13 @@ func TestAPoPThatHoldsTheEndOfTheLogOnly(t *testing.T) {
 	d.makeSnapshot()
 	back.becomes(t, http.StatusOK, key.Secret)
 	d.startVerifier("ams", ams).becomes(t, http.StatusOK, key.Secret)
+
+	d.startVerifier("fra", d.startSite("fra", "--keep", fmt.Sprint(leastKept))).becomes(t, http.StatusOK, key.Secret)
+	js, err := jetstream.New(d.as("hub/setup", d.hub))
+	require.NoError(t, err)
+	feed, err := js.PushConsumer(t.Context(), eventlog.StreamName, "fra")
+	require.NoError(t, err)
+	require.Greater(t, feed.CachedInfo().Config.OptStartSeq, uint64(1), "a PoP that comes late is not sent all of the log")
 }
 
 // lengthen makes the log at least so many bytes longer, by keys with the longest descriptions.

@@ -101,7 +101,7 @@ func (d *deployed) startSite(name string, mirror ...string) *server.Server {
 		o.LeafNode.Remotes[0].URLs = []*url.URL{hub}
 		o.LeafNode.Remotes[0].Credentials = d.creds("sites/" + name + "/leaf")
 	})
-	_, _, status := d.ask("deploy", "admit", name, "--creds", d.creds("hub/setup"))
+	_, _, status := d.ask(append([]string{"deploy", "admit", name, "--creds", d.creds("hub/setup")}, mirror...)...)
 	require.Equal(d, statusDone, status)
 	_, _, status = client(d.T, s.ClientURL(), "", append([]string{"deploy", "mirror", name, "--creds", d.creds("sites/" + name + "/setup")}, mirror...)...)
 	require.Equal(d, statusDone, status)

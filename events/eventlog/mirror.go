@@ -21,15 +21,30 @@ const (
 )
 
 // Admit makes the hub ready to feed a PoP's mirror: with a consumer that is there before, the PoP needs no right to
-// make one, and after a cut it goes on within a second or so. A PoP that is admitted again is fed from the
-// beginning again; a mirror that has that already keeps it, and one whose disk was lost is complete again.
-func Admit(ctx context.Context, nc *nats.Conn, pop string) error {
+// make one, and after a cut it goes on within a second or so. The mirror is fed what it is to keep: so many bytes of the log's end,
+// or a little more, and with 0 all of it. A PoP that is admitted again is fed that again; a mirror that has it already keeps it, and
+// one whose disk was lost is complete again.
+func Admit(ctx context.Context, nc *nats.Conn, pop string, keep int64) error {
 	l, err := newLog(nc, Options{})
 	if err != nil {
 		return err
 	}
-	if _, err := l.stream(ctx); err != nil {
+	stream, err := l.stream(ctx)
+	if err != nil {
 		return fmt.Errorf("admit %s: stream %s: %w", pop, StreamName, err)
+	}
+	feed := jetstream.ConsumerConfig{
+		Durable:        pop,
+		Description:    "feeds the mirror of PoP " + pop,
+		DeliverSubject: MirrorSubject + pop,
+		DeliverPolicy:  jetstream.DeliverAllPolicy,
+		AckPolicy:      jetstream.AckFlowControlPolicy,
+		MaxAckPending:  mirrorAhead,
+		FlowControl:    true,
+		IdleHeartbeat:  time.Second, // the only one that servers take with this policy
+	}
+	if from := endOf(&stream.CachedInfo().State, keep); from > 1 {
+		feed.DeliverPolicy, feed.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	}
 	_, err = ask(ctx, l.attempt, func(ctx context.Context) (struct{}, error) {
 		err := l.js.DeleteConsumer(ctx, StreamName, pop)
@@ -43,21 +58,22 @@ func Admit(ctx context.Context, nc *nats.Conn, pop string) error {
 	}
 	// A crash here leaves the PoP without its feed: it goes on with what it has, until it is admitted again.
 	_, err = ask(ctx, l.attempt, func(ctx context.Context) (jetstream.PushConsumer, error) {
-		return l.js.CreatePushConsumer(ctx, StreamName, jetstream.ConsumerConfig{
-			Durable:        pop,
-			Description:    "feeds the mirror of PoP " + pop,
-			DeliverSubject: MirrorSubject + pop,
-			DeliverPolicy:  jetstream.DeliverAllPolicy,
-			AckPolicy:      jetstream.AckFlowControlPolicy,
-			MaxAckPending:  mirrorAhead,
-			FlowControl:    true,
-			IdleHeartbeat:  time.Second, // the only one that servers take with this policy
-		})
+		return l.js.CreatePushConsumer(ctx, StreamName, feed)
 	})
 	if err != nil {
 		return fmt.Errorf("admit %s: %w", pop, err)
 	}
 	return nil
+}
+
+// endOf is the message from which on the log has so many bytes, as far as can be told without reading it: twice as many, for where
+// messages are smaller towards the end.
+func endOf(log *jetstream.StreamState, keep int64) uint64 {
+	if keep <= 0 || log.Bytes/2 <= uint64(keep) {
+		return 1
+	}
+	share := 2 * float64(keep) / float64(log.Bytes)
+	return log.LastSeq - uint64(share*float64(log.Msgs))
 }
 
 // CreateMirror makes the PoP's copy of the log on the PoP's own server, to which nc is connected. It keeps the newest commits, up to
