@@ -215,6 +215,7 @@ func (top *topology) upgrade(key string, perSecond float64) (checks []*openloop.
 	for _, program := range []string{"registry1", "registry2", "hub1", "hub2", "hub3", "nats-ams", "nats-fra", "nats-sin"} {
 		top.must("stop", program)
 		top.must("start", program)
+		top.eventually("all that is kept is there", top.complete)
 		top.settled()
 	}
 	for _, v := range verifiers {
