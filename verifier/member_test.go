@@ -17,6 +17,7 @@ import (
 	"github.com/keyfleet/keyfleet/events/head"
 	"github.com/keyfleet/keyfleet/events/slot"
 	"github.com/keyfleet/keyfleet/projections"
+	"github.com/keyfleet/keyfleet/projections/snapshot"
 )
 
 // onTmpfs gives a verifier's run a directory that could be production's.
@@ -90,6 +91,27 @@ func TestARestartAnswersNothingBelowWhatWasAcknowledged(t *testing.T) {
 	require.EqualValues(t, w.last.Seq, w.v.gate.Load().floor)
 	require.Equal(t, projections.NotFresh, w.check(k.secret, "echo").Reason)
 	require.Equal(t, Starting, w.v.Status().State)
+}
+
+// In a site that is cut off nobody answers for snapshots, and the log at hand is all that a restart needs.
+func TestARestartNearTheLogsEndAsksForNoSnapshot(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.RunDir = onTmpfs(t) })
+	k := w.key(w.deployment("echo"))
+	w.stopped(t, true)
+	require.NoError(t, os.RemoveAll(filepath.Join(w.dir, "keyindex"))) // kill -9 takes what was in memory alone
+	w.opts.Snapshots = unanswered{}
+	w.down.Store(true)
+	w.run()
+	w.caughtUp()
+	w.requireReason(projections.Allowed, k.secret, "echo")
+}
+
+// unanswered is an object store that nobody answers for.
+type unanswered struct{ snapshot.Source }
+
+func (unanswered) List(ctx context.Context) ([]string, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
 }
 
 // heldBack is a log that nobody can read.

@@ -46,13 +46,13 @@ func (v *Verifier) installSnapshot(ctx context.Context, needed bool) {
 	v.tell(SnapshotInstalled{Seq: installed.Position.Seq, Bytes: installed.Size(), Took: v.opts.Clock.Elapsed() - began})
 }
 
-// isNear reports whether a grant says that the log does not go on far behind a Seq. A verifier that restarts in a PoP that is cut off
-// has such a grant, and nobody to ask for snapshots.
+// isNear reports whether a lease opens the gate at the Seq, or not far behind it. A verifier that restarts in a PoP that is cut off has
+// such a lease, and nobody to ask for snapshots.
 func (v *Verifier) isNear(seq events.Seq) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	using := v.hold.using
-	return using != nil && using.head.Seq < seq+worthInstalling
+	h := v.hold
+	return h.using != nil && h.using.head.Seq < seq+worthInstalling || len(h.pending) > 0 && h.pending[0].head.Seq < seq+worthInstalling
 }
 
 // tellProgress tells how far a fetch has come, once a second.
