@@ -136,6 +136,9 @@ func keepsToItsOwn(t *testing.T, account string, own []string) {
 	require.NoError(t, log.Flush())
 	_, _, status := d.ask("deploy", "admit", "ams", "--creds", d.creds("hub/setup"))
 	require.Equal(t, statusDone, status)
+	snapshots, err := eventlog.KeepSnapshots(t.Context(), d.as("hub/registry", d.hub), 1) // there to be asked for
+	require.NoError(t, err)
+	require.NoError(t, snapshots.Put(t.Context(), "table-x", strings.NewReader("content")))
 
 	mallory := d.almighty(account)
 	asked := append([]string{"keyfleet.hub.CONSUMER.RESET.KEYFLEET_LOG.ams", "keyfleet.hub.STREAM.INFO.OBJ_KEYFLEET_SNAPSHOTS",

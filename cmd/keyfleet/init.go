@@ -115,8 +115,8 @@ func (c *clientFlags) openForReading(ctx context.Context, nc *nats.Conn) (*event
 		return nil, 0, err
 	}
 	if _, err := log.Read(ctx, 1); errors.Is(err, eventlog.ErrNoCommit) && c.mirror {
-		return nil, 0, unavailableError("this copy of the log does not go back to its beginning: read an auditor's, which is made with " +
-			"`keyfleet deploy mirror --keep 0`, or the hub's")
+		return nil, 0, unavailableError("this copy of the log does not go back to its beginning: read an auditor's, for which " +
+			"`keyfleet deploy admit` and `keyfleet deploy mirror` were given --keep 0, or the hub's")
 	}
 	return log, last.Commit.Last(), nil
 }

@@ -24,7 +24,9 @@ var inherited = sync.OnceValue(func() map[string]net.Listener {
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return held
 	}
-	for i, name := range strings.Split(os.Getenv("LISTEN_FDNAMES"), ":") {
+	handed, _ := strconv.Atoi(os.Getenv("LISTEN_FDS")) // no number: nothing was
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	for i, name := range names[:max(0, min(handed, len(names)))] {
 		file := os.NewFile(uintptr(first+i), name)
 		if l, err := net.FileListener(file); err == nil {
 			held[name] = l
