@@ -29,7 +29,8 @@ const (
 	slotBytes = 8 * slotWords
 )
 
-// meta has the version in its lowest bits, odd while the slot is written, and then what the slot is.
+// meta has the version in its lowest bits, odd while the slot is written, and then what the slot is. Its highest bits are not of
+// what is in the slot, but of all that is looked for from here first: how many slots on the last of it is.
 const (
 	versionBits = 24
 	versionMask = 1<<versionBits - 1
@@ -39,6 +40,9 @@ const (
 	disabledBit   = 1 << 26
 	expiredBit    = 1 << 27
 	projectShift  = 32
+	projectMask   = MaxProjects - 1
+	reachShift    = 52
+	reachMask     = (1<<64 - 1) &^ (1<<reachShift - 1)
 	kindEmpty     = 0 // nothing was ever here: what is looked for is not behind it either
 	kindGone      = 1 // something was
 	kindKey       = 2
@@ -48,6 +52,7 @@ const (
 type slot = [slotWords]uint64
 
 func kindOf(meta uint64) uint64 { return meta >> kindShift & kindMask }
+func reachOf(meta uint64) int   { return int(meta >> reachShift) }
 
 // read copies a slot as it was at one moment. It reports false while the slot is being written.
 func read(s *slot, words *slot) bool {
@@ -61,16 +66,25 @@ func read(s *slot, words *slot) bool {
 	return atomic.LoadUint64(&s[0]) == words[0]
 }
 
-// write replaces a slot. There is one writer.
+// write replaces what is in a slot. There is one writer.
 func write(s *slot, words *slot) {
 	before := s[0]
 	atomic.StoreUint64(&s[0], before|1)
 	for i := 1; i < slotWords; i++ {
 		atomic.StoreUint64(&s[i], words[i])
 	}
-	version := (before&versionMask | 1) + 1
-	atomic.StoreUint64(&s[0], words[0]&^versionMask|version&versionMask)
+	atomic.StoreUint64(&s[0], before&reachMask|words[0]&^(reachMask|versionMask)|next(before))
 }
+
+// stretch says that something that is looked for here first is so many slots on.
+func stretch(s *slot, reach int) {
+	if before := s[0]; reachOf(before) < reach {
+		atomic.StoreUint64(&s[0], uint64(reach)<<reachShift|before&^(reachMask|versionMask)|next(before))
+	}
+}
+
+// next is the version behind that of a slot.
+func next(meta uint64) uint64 { return ((meta&versionMask | 1) + 1) & versionMask }
 
 // prefix is what slots know of a digest.
 type prefix [2]uint64
@@ -97,7 +111,7 @@ func (e *Entry) words(p prefix) (w slot) {
 }
 
 func (e *Entry) read(w *slot) {
-	e.Project = uint32(w[0] >> projectShift)
+	e.Project = uint32(w[0] >> projectShift & projectMask)
 	e.Disabled, e.Expired = w[0]&disabledBit != 0, w[0]&expiredBit != 0
 	binary.BigEndian.PutUint64(e.Key[:8], w[3])
 	binary.BigEndian.PutUint64(e.Key[8:], w[4])

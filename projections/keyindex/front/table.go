@@ -77,13 +77,16 @@ func (t *Table) Expect(d *events.Digest) {
 func (t *Table) Look(d *events.Digest, e *Entry) Outcome {
 	s, p := t.slots.Load(), prefixOf(d)
 	defer runtime.KeepAlive(s) // its memory goes with it
-	at := s.home(p)
+	at, reach := s.home(p), maxProbes
 	var words slot
-	for range maxProbes {
-		ok := read(&s.all[at], &words) || s.readAgain(at, &words)
-		switch kind := kindOf(words[0]); {
-		case !ok:
+	for passed := 0; passed <= reach; passed++ {
+		if !read(&s.all[at], &words) && !s.readAgain(at, &words) {
 			return Ask
+		}
+		if passed == 0 {
+			reach = reachOf(words[0])
+		}
+		switch kind := kindOf(words[0]); {
 		case kind == kindEmpty:
 			return s.absent()
 		case kind == kindGone || words[1] != p[0] || words[2] != p[1]:
@@ -166,7 +169,18 @@ func (t *Table) put(p prefix, words *slot) error {
 		}
 	}
 	write(&s.all[at], words)
+	s.stretch(p, at)
 	return nil
+}
+
+// stretch has looks for the prefix come as far as to the slot.
+func (s *slots) stretch(p prefix, at int) {
+	home := s.home(p)
+	reach := at - home
+	if reach < 0 {
+		reach += len(s.all)
+	}
+	stretch(&s.all[home], reach)
 }
 
 // find gives the digest's slot, or the first one that is free for it: -1 if there is none within reach.
@@ -247,9 +261,9 @@ func (t *Table) resize(size int) error {
 func (s *slots) place(words *slot) {
 	at := s.home(prefix{words[1], words[2]})
 	for range maxProbes {
-		if s.all[at][0] == 0 {
-			s.all[at] = *words
-			s.all[at][0] &^= versionMask
+		if kindOf(s.all[at][0]) == kindEmpty {
+			write(&s.all[at], words)
+			s.stretch(prefix{words[1], words[2]}, at)
 			return
 		}
 		at = s.next(at)
