@@ -97,9 +97,12 @@ func sizeAmiss(size int, foreign bool) projections.Reason {
 }
 
 func (v *Verifier) lookUp(r *Request, digest events.Digest, a *Answer) {
-	a.Deployment = v.idx.Deployments().Named(r.Project, r.Deployment)
+	d := v.idx.Deployments().Named(r.Project, r.Deployment)
+	if d != nil {
+		a.Deployment = &d.Deployment
+	}
 	var err error
-	a.Decision, err = v.idx.Decide(digest, a.Deployment, a.at)
+	a.Decision, err = v.idx.Decide(digest, d, a.at)
 	if err != nil {
 		a.Reason = projections.Broken
 		if v.tally.mayComplain(v.opts.Clock.Elapsed()) {
@@ -162,7 +165,7 @@ func (v *Verifier) await(ctx context.Context, seq events.Seq) bool {
 // DeploymentAt gives the project's deployment that is served under the host name; nil if there is none.
 func (v *Verifier) DeploymentAt(project, host string) *projections.Deployment {
 	if d := v.idx.Deployments().AtHost(host); d != nil && d.Project == project {
-		return d
+		return &d.Deployment
 	}
 	return nil
 }

@@ -31,13 +31,22 @@ const (
 // alphabet is that of math/big.
 const alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-// digitOf is 1 more than a base62 character's value; 0 for every other byte.
-var digitOf = func() (of [256]byte) {
+// noDigit is set in the value of what is no base62 character.
+const noDigit = 0x80
+
+// valueOf is a base62 character's value.
+var valueOf = func() (of [256]byte) {
+	for i := range of {
+		of[i] = noDigit
+	}
 	for i := range len(alphabet) {
-		of[alphabet[i]] = byte(i + 1)
+		of[alphabet[i]] = byte(i)
 	}
 	return of
 }()
+
+// sumOfPrefix is where every key's checksum begins.
+var sumOfPrefix = crc32.ChecksumIEEE([]byte(Prefix))
 
 const redacted = "[redacted]"
 
@@ -73,19 +82,17 @@ func WellFormed(presented []byte) bool {
 		return false
 	}
 	const sumAt = Len - checksumLen
-	for _, c := range presented[len(Prefix):sumAt] {
-		if digitOf[c] == 0 {
-			return false
-		}
+	random, last := presented[len(Prefix):sumAt], presented[sumAt:Len]
+	var amiss byte
+	for _, c := range random {
+		amiss |= valueOf[c]
 	}
 	var sum uint64
-	for _, c := range presented[sumAt:] {
-		if digitOf[c] == 0 {
-			return false
-		}
-		sum = sum*62 + uint64(digitOf[c]-1)
+	for _, c := range last {
+		amiss |= valueOf[c]
+		sum = sum*62 + uint64(valueOf[c])
 	}
-	return sum == uint64(crc32.ChecksumIEEE(presented[:sumAt]))
+	return amiss&noDigit == 0 && sum == uint64(crc32.Update(sumOfPrefix, crc32.IEEETable, random))
 }
 
 // DigestOf is the digest of a presented key, of whatever form.
@@ -114,12 +121,11 @@ func IsOwnHint(hint string) bool {
 }
 
 func isBase62(s string, n int) bool {
+	var amiss byte
 	for i := range len(s) {
-		if digitOf[s[i]] == 0 {
-			return false
-		}
+		amiss |= valueOf[s[i]]
 	}
-	return len(s) == n
+	return amiss&noDigit == 0 && len(s) == n
 }
 
 // Equal compares in constant time.

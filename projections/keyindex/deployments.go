@@ -13,45 +13,49 @@ import (
 // Deployments are all that are registered at one position: immutable, in memory, for they are few beside
 // the keys.
 type Deployments struct {
-	byID   map[events.DeploymentID]*projections.Deployment
-	byName map[deploymentName]*projections.Deployment
-	byHost map[string]*projections.Deployment
+	byID   map[events.DeploymentID]*Deployment
+	byName map[deploymentName]*Deployment
+	byHost map[string]*Deployment
+	last   uint16 // number given
+}
 
-	// Each deployment has a number, by which the front knows it, and which no other ever has; those that came when there were
-	// no numbers left have none. They are of this process alone.
-	numbers map[events.DeploymentID]uint16
-	last    uint16
+// Deployment is one that is registered.
+type Deployment struct {
+	projections.Deployment
+
+	// By which the front knows it, and which no other ever has; 0 for those that came when there were none left. It is of
+	// this process alone.
+	number uint16
 }
 
 type deploymentName struct{ project, name string }
 
 func noDeployments() *Deployments {
 	return &Deployments{
-		byID:   map[events.DeploymentID]*projections.Deployment{},
-		byName: map[deploymentName]*projections.Deployment{},
-		byHost: map[string]*projections.Deployment{}, numbers: map[events.DeploymentID]uint16{},
+		byID:   map[events.DeploymentID]*Deployment{},
+		byName: map[deploymentName]*Deployment{},
+		byHost: map[string]*Deployment{},
 	}
 }
 
 // Named gives the deployment that bears the name now; nil if there is none.
-func (d *Deployments) Named(project, name string) *projections.Deployment {
+func (d *Deployments) Named(project, name string) *Deployment {
 	return d.byName[deploymentName{project, name}]
 }
 
 // AtHost gives the deployment that is served under the host name; nil if there is none.
-func (d *Deployments) AtHost(host string) *projections.Deployment { return d.byHost[host] }
+func (d *Deployments) AtHost(host string) *Deployment { return d.byHost[host] }
 
 // All gives every deployment, in no order.
-func (d *Deployments) All() iter.Seq[*projections.Deployment] { return maps.Values(d.byID) }
+func (d *Deployments) All() iter.Seq[*Deployment] { return maps.Values(d.byID) }
 
 func (d *Deployments) clone() *Deployments {
-	return &Deployments{byID: maps.Clone(d.byID), byName: maps.Clone(d.byName), byHost: maps.Clone(d.byHost),
-		numbers: maps.Clone(d.numbers), last: d.last}
+	return &Deployments{byID: maps.Clone(d.byID), byName: maps.Clone(d.byName), byHost: maps.Clone(d.byHost), last: d.last}
 }
 
 // evolve folds an event in. It may only be called on a clone that nobody reads yet.
 func (d *Deployments) evolve(e *events.Event, seq events.Seq, at events.Instant) error {
-	var next projections.Deployment
+	var next Deployment
 	before := d.byID[e.Deployment()]
 	if before != nil {
 		next = *before
@@ -69,7 +73,7 @@ func (d *Deployments) evolve(e *events.Event, seq events.Seq, at events.Instant)
 	return d.add(&next)
 }
 
-func (d *Deployments) remove(gone *projections.Deployment) {
+func (d *Deployments) remove(gone *Deployment) {
 	delete(d.byID, gone.ID)
 	delete(d.byName, deploymentName{gone.Project, gone.Name})
 	if gone.Host != "" {
@@ -78,7 +82,7 @@ func (d *Deployments) remove(gone *projections.Deployment) {
 }
 
 // add refuses a second bearer of a name or a host: which of the two a caller means could only be guessed.
-func (d *Deployments) add(one *projections.Deployment) error {
+func (d *Deployments) add(one *Deployment) error {
 	name := deploymentName{one.Project, one.Name}
 	if other := d.byName[name]; other != nil {
 		return fmt.Errorf("%w: the name of deployment %s is that of %s", projections.ErrMisfit, one.ID, other.ID)
@@ -87,9 +91,9 @@ func (d *Deployments) add(one *projections.Deployment) error {
 		return fmt.Errorf("%w: the host of deployment %s is that of %s", projections.ErrMisfit, one.ID, other.ID)
 	}
 	d.byID[one.ID], d.byName[name] = one, one
-	if d.numbers[one.ID] == 0 && d.last < math.MaxUint16 {
+	if one.number == 0 && d.last < math.MaxUint16 {
 		d.last++
-		d.numbers[one.ID] = d.last
+		one.number = d.last
 	}
 	if one.Host != "" {
 		d.byHost[one.Host] = one

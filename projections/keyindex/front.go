@@ -151,14 +151,14 @@ func (f *filler) show(digest events.Digest, k *projections.Key, d *Deployments) 
 func (f *filler) number(e *front.Entry, k *projections.Key, d *Deployments) bool {
 	at := 0
 	for _, id := range k.Deployments {
-		if d.byID[id] == nil {
+		one := d.byID[id]
+		if one == nil {
 			continue // it was removed, and never comes back: another of its name has another id
 		}
-		n := d.numbers[id]
-		if n == 0 || at == front.MaxDeployments {
+		if one.number == 0 || at == front.MaxDeployments {
 			return false
 		}
-		e.Deployments[at] = n
+		e.Deployments[at] = one.number
 		at++
 	}
 	number, known := f.numbers[k.Project]
@@ -229,9 +229,9 @@ func (idx *Index) Expect(digest *events.Digest) {
 
 // Decide says whether the key that the digest leads to opens the deployment, nil for one that is not registered, at the instant
 // now: as projections.Allow does for what Find gives, mostly without asking the store.
-func (idx *Index) Decide(digest events.Digest, d *projections.Deployment, now events.Instant) (projections.Decision, error) {
+func (idx *Index) Decide(digest events.Digest, d *Deployment, now events.Instant) (projections.Decision, error) {
 	if f := idx.front.Load(); f != nil {
-		if decided, ok := f.decide(&digest, d, now, idx.view.Load().deployments); ok {
+		if decided, ok := f.decide(&digest, d, now); ok {
 			return decided, nil
 		}
 	}
@@ -246,7 +246,7 @@ func (idx *Index) Decide(digest events.Digest, d *projections.Deployment, now ev
 	return projections.Decision{Reason: projections.Allow(&k, digest, deployment, now), Key: k.ID, Project: k.Project}, nil
 }
 
-func (f *inFront) decide(digest *events.Digest, d *projections.Deployment, now events.Instant, all *Deployments) (projections.Decision, bool) {
+func (f *inFront) decide(digest *events.Digest, d *Deployment, now events.Instant) (projections.Decision, bool) {
 	var e front.Entry
 	switch f.table.Look(digest, &e) {
 	case front.Absent:
@@ -260,11 +260,10 @@ func (f *inFront) decide(digest *events.Digest, d *projections.Deployment, now e
 	}
 	attached := false
 	if d != nil {
-		number := all.numbers[d.ID]
-		if number == 0 {
+		if d.number == 0 {
 			return projections.Decision{}, false
 		}
-		attached = slices.Contains(e.Deployments[:], number)
+		attached = slices.Contains(e.Deployments[:], d.number)
 	}
 	alive := projections.Alive{Disabled: e.Disabled, Expired: e.Expired, ExpiresAt: e.ExpiresAt}
 	return projections.Decision{Reason: alive.Allow(d != nil, attached, now), Key: e.Key, Project: f.projects[e.Project]}, true

@@ -17,7 +17,7 @@ func (h *history) requireFront(idx *Index) {
 	for _, k := range h.keys {
 		digests = append(digests, k.Digest, k.Grace.Digest)
 	}
-	deployments := []*projections.Deployment{nil}
+	deployments := []*Deployment{nil}
 	for d := range idx.Deployments().All() {
 		deployments = append(deployments, d)
 	}

@@ -204,9 +204,9 @@ func (h *history) requireSame(idx *Index) {
 	}
 	for _, d := range h.deployments {
 		if d.Exists() {
-			require.Equal(h.t, d, idx.Deployments().Named(d.Project, d.Name))
+			require.Equal(h.t, *d, idx.Deployments().Named(d.Project, d.Name).Deployment)
 			if d.Host != "" {
-				require.Equal(h.t, d, idx.Deployments().AtHost(d.Host))
+				require.Equal(h.t, *d, idx.Deployments().AtHost(d.Host).Deployment)
 			}
 		}
 	}

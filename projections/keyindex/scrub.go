@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-
-	"github.com/keyfleet/keyfleet/projections"
 )
 
 // ErrDiverged is wrapped by every error that says that the index is no longer what the log made of it. Nothing
@@ -63,7 +61,7 @@ func (v *view) holdAgainst(kept *view) error {
 }
 
 func (d *Deployments) equal(other *Deployments) bool {
-	same := func(a, b *projections.Deployment) bool { return *a == *b }
+	same := func(a, b *Deployment) bool { return a.Deployment == b.Deployment }
 	return maps.EqualFunc(d.byID, other.byID, same) && maps.EqualFunc(d.byName, other.byName, same) &&
 		maps.EqualFunc(d.byHost, other.byHost, same)
 }

@@ -157,7 +157,7 @@ func loadDeployments(r pebble.Reader, into *Deployments) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := into.add(&d); err != nil {
+		if err := into.add(&Deployment{Deployment: d}); err != nil {
 			return fmt.Errorf("%w: %w", errRecord, err)
 		}
 	}

@@ -58,7 +58,7 @@ func (c *change) writeDeployments(w *writer) error {
 		}
 		var next []byte
 		if d := c.next.deployments.byID[id]; d != nil {
-			next = encodeDeployment(d)
+			next = encodeDeployment(&d.Deployment)
 		}
 		w.replace(key, stored, next)
 	}
