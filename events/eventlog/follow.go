@@ -31,7 +31,7 @@ var errDisturbed = errors.New("following the log was interrupted")
 // returns only with an error: ctx's, deliver's, one about the log itself (events.ErrGap, ErrFork, ErrIncarnation,
 // ErrMalformed, ErrUnknownSchema, ErrUnknownType; ErrRollback), always after everything before the fault was delivered, or one
 // of the connection. It never resumes by itself after a disturbance. deliver is called from one goroutine, with
-// 1 to 1,024 commits that it may keep.
+// one commit or more, of about MaxBatchBytes at most, that it may keep.
 //
 // The consumer starts not behind from but at it: the message that held from's last commit must come first, and
 // must still be that commit. So whatever happened to the stream before, while or after this reader was away, deletion

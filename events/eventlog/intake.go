@@ -15,11 +15,9 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 )
 
-// The bounds of one batch.
-const (
-	maxBatch      = 1024
-	maxBatchBytes = 8 << 20
-)
+// MaxBatchBytes is how much of the log is in one batch, the commit that goes beyond it included. Large batches are for whoever is far
+// behind: an index writes them in half the time.
+const MaxBatchBytes = 8 << 20
 
 // intake turns what the server sends to one consumer into batches of checked commits. NATS calls take from a
 // goroutine that belongs to the subscription, one message at a time: it decodes and checks while the one that runs
@@ -74,7 +72,7 @@ func (in *intake) listen() error {
 	in.sub = sub
 	// The consumer's window is 32 MiB, so what may wait here is bounded by the server. Should more come
 	// nevertheless, NATS drops it, and the consumer's count shows that.
-	return sub.SetPendingLimits(-1, 3*maxBatchBytes+64<<20)
+	return sub.SetPendingLimits(-1, 3*MaxBatchBytes+64<<20)
 }
 
 // close ends the subscription and waits for its goroutine.
@@ -133,7 +131,7 @@ func (in *intake) put(e events.Entry, size int) {
 	in.mu.Lock()
 	in.entries = append(in.entries, e)
 	in.bytes += size
-	full := len(in.entries) >= maxBatch || in.bytes >= maxBatchBytes
+	full := in.bytes >= MaxBatchBytes
 	in.mu.Unlock()
 	signal(in.ready)
 	for full {
@@ -143,7 +141,7 @@ func (in *intake) put(e events.Entry, size int) {
 			return
 		}
 		in.mu.Lock()
-		full = len(in.entries) >= maxBatch || in.bytes >= maxBatchBytes
+		full = in.bytes >= MaxBatchBytes
 		in.mu.Unlock()
 	}
 }

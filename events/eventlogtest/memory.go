@@ -185,12 +185,6 @@ func (m *Memory) begin(from events.Position) (life int, err error) {
 	return m.life, nil
 }
 
-// The bounds of one batch.
-const (
-	maxBatch      = 1024
-	maxBatchBytes = 8 << 20
-)
-
 // atHand takes up to a batch of what follows position, and moves it.
 func (m *Memory) atHand(life int, position *events.Position) ([]events.Entry, <-chan struct{}, error) {
 	m.mu.Lock()
@@ -199,7 +193,7 @@ func (m *Memory) atHand(life int, position *events.Position) ([]events.Entry, <-
 		return nil, nil, errors.New("following the log was interrupted: it was recreated")
 	}
 	var batch []events.Entry
-	for size := 0; len(batch) < maxBatch && size < maxBatchBytes && position.StreamSeq < uint64(len(m.bodies)); {
+	for size := 0; size < eventlog.MaxBatchBytes && position.StreamSeq < uint64(len(m.bodies)); {
 		streamSeq := position.StreamSeq + 1
 		e, err := m.entry(streamSeq)
 		if err != nil {

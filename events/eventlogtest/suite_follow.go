@@ -149,34 +149,37 @@ func (s *suite) unknownType(after events.Position) []byte {
 	return bytes.Replace(s.encode(NewCommit(s.T, after, 1)), []byte("created"), []byte("fnorded"), 1)
 }
 
-// testBatches has many commits wait, while the first is being delivered.
+// testBatches has more commits wait than one batch may hold, while the first is being delivered.
 func testBatches(t *testing.T, s *suite) {
-	const commits = 2500
 	start := s.end()
 	at := start
 	var bodies [][]byte
-	for range commits {
-		c := NewCommit(t, at, 1)
-		bodies = append(bodies, s.encode(c))
-		at = Behind(events.Entry{Commit: c, Chain: events.HashCommit(bodies[len(bodies)-1]), StreamSeq: at.StreamSeq + 1})
+	for bytes := 0; bytes < 2*eventlog.MaxBatchBytes; {
+		c := NewCommit(t, at, events.MaxCommitEvents)
+		body := s.encode(c)
+		bodies, bytes = append(bodies, body), bytes+len(body)
+		at = Behind(events.Entry{Commit: c, Chain: events.HashCommit(body), StreamSeq: at.StreamSeq + 1})
 	}
 	s.Publish(bodies...)
-	batches, delivered, longest := 0, 0, 0
+	delivered, longest := 0, 0
 	err := s.Log.Follow(s.ctx, start, func(batch []events.Entry) error {
-		batches++
-		delivered += len(batch)
-		longest = max(longest, len(batch))
-		if batches == 1 {
+		bytes := 0
+		for i := range batch {
+			bytes += len(bodies[delivered+i])
+		}
+		longest = max(longest, bytes-len(bodies[delivered+len(batch)-1]))
+		if delivered == 0 {
 			time.Sleep(200 * time.Millisecond) // a slow reader: the others pile up meanwhile
 		}
+		delivered += len(batch)
 		if Behind(batch[len(batch)-1]) == at {
 			return errDone
 		}
 		return nil
 	})
 	s.wantErr(err, errDone)
-	if delivered != commits || longest > maxBatch {
-		t.Fatalf("%d commits came in %d batches of up to %d", delivered, batches, longest)
+	if delivered != len(bodies) || longest > eventlog.MaxBatchBytes {
+		t.Fatalf("%d of %d commits came, in batches of up to %d bytes and one commit", delivered, len(bodies), longest)
 	}
 }
 
