@@ -20,30 +20,59 @@ type change struct {
 	from    *view
 	next    view
 	charter projections.Charter
-	keys    map[events.KeyID]*keyChange
-	places  map[events.Digest]*place
+	keys    family[events.KeyID, keyChange]
+	places  family[events.Digest, place]
 	touched map[events.DeploymentID]bool
 }
 
 type keyChange struct {
 	projections.Key
+	id     events.KeyID
 	stored events.Digest // that the index has the key under; zero if it has no such key
 }
 
 // place is what a digest leads to.
 type place struct {
+	digest events.Digest
 	stored []byte           // what the index has there, as it was read; nil for nothing
 	key    *projections.Key // that it reads as; nil for nothing, and for an alias
 	owner  events.KeyID     // of the digest after the events so far; zero for nobody
+	to     *keyChange       // the owner, once an event has made it that
 }
 
-func newChange(db *store.DB, from *view, front *filler) *change {
+func newChange(db *store.DB, from *view, front *filler, entries []events.Entry) *change {
+	n := 0
+	for i := range entries {
+		n += len(entries[i].Commit.Events())
+	}
 	return &change{
 		db: db, front: front, from: from, next: *from, charter: *from.charter,
-		keys:    map[events.KeyID]*keyChange{},
-		places:  map[events.Digest]*place{},
+		keys: newFamily[events.KeyID, keyChange](n), places: newFamily[events.Digest, place](n),
 		touched: map[events.DeploymentID]bool{},
 	}
+}
+
+// family is what a change knows by id, in memory that is next to each other: a replay passes through it several times.
+type family[ID comparable, T any] struct {
+	byID map[ID]*T
+	all  []*T
+	room []T
+}
+
+func newFamily[ID comparable, T any](n int) family[ID, T] {
+	return family[ID, T]{byID: make(map[ID]*T, n), all: make([]*T, 0, n)}
+}
+
+// add makes one more of them.
+func (f *family[ID, T]) add(id ID) *T {
+	if len(f.room) == 0 {
+		const most = 256 // at a time
+		f.room = make([]T, max(1, min(most, cap(f.all)-len(f.all))))
+	}
+	one := &f.room[0]
+	f.room = f.room[1:]
+	f.byID[id], f.all = one, append(f.all, one)
+	return one
 }
 
 // at gives a copy of what stands under key; nil for nothing.
@@ -77,6 +106,9 @@ func (c *change) fold(entry events.Entry) error {
 	}
 	facts := entry.Commit.Events()
 	for i := range facts {
+		if ahead := i + inAdvance; ahead < len(facts) {
+			c.front.expect(&facts[ahead])
+		}
 		seq := entry.Commit.First + events.Seq(i)
 		if err := c.foldEvent(&facts[i], seq, entry.Commit.Time); err != nil {
 			return fmt.Errorf("apply Seq %d: %w", seq, err)
@@ -115,24 +147,24 @@ func (c *change) foldKey(e *events.Event) error {
 	if err != nil {
 		return err
 	}
-	before := k.Key
+	before := digestsOf(&k.Key)
 	if err := k.Evolve(e); err != nil {
 		return err
 	}
-	if before.Digest == k.Digest && before.Grace.Digest == k.Grace.Digest {
-		return nil
+	if after := digestsOf(&k.Key); after != before {
+		return c.moveDigests(k, before, after)
 	}
-	return c.moveDigests(e.Key(), &before, &k.Key)
+	return nil
 }
 
 // key gives the key as the events so far have left it; the zero Key if it does not exist.
 func (c *change) key(id events.KeyID) (*keyChange, error) {
-	if k, known := c.keys[id]; known {
+	if k, known := c.keys.byID[id]; known {
 		return k, nil
 	}
-	k := &keyChange{}
+	k := c.keys.add(id)
+	k.id = id
 	if c.front.lacksKey(id) {
-		c.keys[id] = k
 		return k, nil
 	}
 	value, err := c.at(idKey(id))
@@ -141,90 +173,82 @@ func (c *change) key(id events.KeyID) (*keyChange, error) {
 		var digest events.Digest
 		r.fill(digest[:])
 		if err = r.end(); err == nil {
-			err = c.fill(k, id, digest)
+			err = c.fill(k, digest)
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	c.keys[id] = k
-	return k, nil
+	return k, err
 }
 
 // fill takes the key over from the digest that the index has it under.
-func (c *change) fill(k *keyChange, id events.KeyID, digest events.Digest) error {
+func (c *change) fill(k *keyChange, digest events.Digest) error {
 	p, err := c.place(digest)
 	if err != nil {
 		return err
 	}
-	if p.key == nil || p.key.ID != id {
-		return fmt.Errorf("%w: the digest of %s does not lead to it", errRecord, id)
+	if p.key == nil || p.key.ID != k.id {
+		return fmt.Errorf("%w: the digest of %s does not lead to it", errRecord, k.id)
 	}
-	k.Key, k.stored = *p.key, digest
+	k.Key, k.stored, p.to = *p.key, digest, k
 	return nil
 }
 
 // moveDigests lets the key go of the digests it had and take those it has. Two living keys never share
 // one: the registry refuses that, and a check could not tell them apart.
-func (c *change) moveDigests(id events.KeyID, before, after *projections.Key) error {
-	for _, d := range digestsOf(before) {
+func (c *change) moveDigests(k *keyChange, before, after [2]events.Digest) error {
+	for _, d := range before {
+		if d.IsZero() {
+			continue
+		}
 		p, err := c.place(d)
 		if err != nil {
 			return err
 		}
-		p.owner = events.KeyID{}
+		p.owner, p.to = events.KeyID{}, nil
 	}
-	for _, d := range digestsOf(after) {
+	for _, d := range after {
+		if d.IsZero() {
+			continue
+		}
 		p, err := c.place(d)
 		if err != nil {
 			return err
 		}
-		if p.owner != id && !p.owner.IsZero() {
-			return fmt.Errorf("%w: the secret of %s is that of %s", projections.ErrMisfit, id, p.owner)
+		if p.owner != k.id && !p.owner.IsZero() {
+			return fmt.Errorf("%w: the secret of %s is that of %s", projections.ErrMisfit, k.id, p.owner)
 		}
-		p.owner = id
+		p.owner, p.to = k.id, k
 	}
 	return nil
 }
 
-// digestsOf are those that lead to the key.
-func digestsOf(k *projections.Key) []events.Digest {
-	switch {
-	case !k.Exists():
-		return nil
-	case k.Grace.Digest.IsZero():
-		return []events.Digest{k.Digest}
-	default:
-		return []events.Digest{k.Digest, k.Grace.Digest}
+// digestsOf are those that lead to the key; zeroes for none.
+func digestsOf(k *projections.Key) [2]events.Digest {
+	if !k.Exists() {
+		return [2]events.Digest{}
 	}
+	return [2]events.Digest{k.Digest, k.Grace.Digest}
 }
 
 // place is read from the index once.
 func (c *change) place(d events.Digest) (*place, error) {
-	if p, known := c.places[d]; known {
+	if p, known := c.places.byID[d]; known {
 		return p, nil
 	}
-	p := &place{}
+	p := c.places.add(d)
+	p.digest = d
 	if c.front.lacks(d) {
-		c.places[d] = p
 		return p, nil
 	}
 	value, err := c.at(digestKey(d))
-	if err != nil {
-		return nil, err
+	if p.stored = value; value != nil && err == nil {
+		err = c.read(p)
 	}
-	if p.stored = value; value != nil {
-		if err := c.read(p, d); err != nil {
-			return nil, err
-		}
-	}
-	c.places[d] = p
-	return p, nil
+	return p, err
 }
 
 // read finds out whom the place belongs to. An alias belongs to the key behind it.
-func (c *change) read(p *place, d events.Digest) error {
-	k, alias, err := decodeEntryAt(d, p.stored)
+func (c *change) read(p *place) error {
+	k, alias, err := decodeEntryAt(p.digest, p.stored)
 	switch {
 	case err != nil:
 		return err

@@ -36,6 +36,7 @@ type filler struct {
 const (
 	usualFront = 1 << 30
 	fillAtOnce = 4096 // records that the writer waits for
+	inAdvance  = 8    // places that the writer asks memory for, while it works on those before them
 )
 
 // startFront begins to fill a front for the store that was just opened.
@@ -127,6 +128,13 @@ func (f *filler) read(db *store.DB, d *Deployments) (err error) {
 	return it.Error()
 }
 
+// expect says that the event is about to be folded in.
+func (f *filler) expect(e *events.Event) {
+	if created, is := e.Fact.(*events.Created); is && f != nil {
+		f.table.Expect(&created.Digest)
+	}
+}
+
 // lacks reports whether surely nothing is stored under the digest: what most changes ask for, and the store finds slowly.
 func (f *filler) lacks(digest events.Digest) bool {
 	if f == nil || !f.done && bytes.Compare(digest[:], f.next[:]) >= 0 {
@@ -180,22 +188,25 @@ func (idx *Index) showInFront(c *change) {
 		return
 	}
 	projects := len(f.projects)
-	for id := range c.keys {
-		f.ids.Add(id[:])
+	for _, k := range c.keys.all {
+		f.ids.Add(k.id[:])
 	}
-	if err := f.makeRoom(c.places); err != nil {
+	if err := f.makeRoom(c.places.all); err != nil {
 		idx.giveUpFront(err)
 		return
 	}
-	for digest, p := range c.places {
-		if !f.done && bytes.Compare(digest[:], f.next[:]) >= 0 {
+	for i, p := range c.places.all {
+		if ahead := i + inAdvance; ahead < len(c.places.all) {
+			f.table.Expect(&c.places.all[ahead].digest)
+		}
+		if !f.done && bytes.Compare(p.digest[:], f.next[:]) >= 0 {
 			continue // to be read yet
 		}
 		if p.owner.IsZero() {
-			f.table.Drop(&digest)
+			f.table.Drop(&p.digest)
 			continue
 		}
-		if err := f.show(digest, &c.keys[p.owner].Key, c.next.deployments); err != nil {
+		if err := f.show(p.digest, &p.to.Key, c.next.deployments); err != nil {
 			idx.giveUpFront(err)
 			return
 		}
@@ -207,7 +218,7 @@ func (idx *Index) showInFront(c *change) {
 
 // makeRoom also counts what is to be read yet. Digests stand in the table in their order, and while only the first of them do, it
 // is no emptier there than it will be everywhere.
-func (f *filler) makeRoom(places map[events.Digest]*place) error {
+func (f *filler) makeRoom(places []*place) error {
 	for _, p := range places {
 		switch had, has := p.stored != nil, !p.owner.IsZero(); {
 		case has && !had:

@@ -139,7 +139,7 @@ func (idx *Index) Apply(entries []events.Entry) (err error) {
 	}
 	idx.apply.Lock()
 	defer idx.apply.Unlock()
-	c := newChange(idx.db, idx.view.Load(), idx.fill)
+	c := newChange(idx.db, idx.view.Load(), idx.fill, entries)
 	defer func() { err = errors.Join(err, c.close()) }()
 	for _, entry := range entries {
 		if err := c.fold(entry); err != nil {

@@ -10,34 +10,34 @@ import (
 // read, not as it should have been: damage then shows, instead of going with it.
 func (c *change) write(b *pebble.Batch) error {
 	w := writer{b: b, sum: sumOf(c.from.digest)}
-	for digest, p := range c.places {
-		w.replace(digestKey(digest), p.stored, c.entryFor(digest, p.owner))
-	}
-	for id, k := range c.keys {
-		if k.stored != k.Digest {
-			w.replace(idKey(id), textOf(k.stored), textOf(k.Digest))
-		}
+	if err := c.writeCharter(&w); err != nil {
+		return err
 	}
 	if err := c.writeDeployments(&w); err != nil {
 		return err
 	}
-	if err := c.writeCharter(&w); err != nil {
-		return err
+	for _, k := range c.keys.all {
+		if k.stored != k.Digest {
+			w.replace(idKey(k.id), textOf(k.stored), textOf(k.Digest))
+		}
+	}
+	for _, p := range c.places.all {
+		w.replace(digestKey(p.digest), p.stored, p.entry())
 	}
 	c.next.digest = w.sum.digest()
 	w.set(positionKey, encodePosition(c.next.position, c.next.digest))
 	return w.err
 }
 
-// entryFor is what has to stand under a digest that leads to owner; nil for nothing.
-func (c *change) entryFor(digest events.Digest, owner events.KeyID) []byte {
-	switch k := c.keys[owner]; {
-	case owner.IsZero():
+// entry is what has to stand under the digest; nil for nothing.
+func (p *place) entry() []byte {
+	switch {
+	case p.owner.IsZero():
 		return nil
-	case digest == k.Digest:
-		return encodeKey(&k.Key)
+	case p.digest == p.to.Digest:
+		return encodeKey(&p.to.Key)
 	default:
-		return encodeAlias(k.Digest)
+		return encodeAlias(p.to.Digest)
 	}
 }
 
