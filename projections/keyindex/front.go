@@ -2,8 +2,10 @@ package keyindex
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -41,12 +43,16 @@ const (
 
 // startFront begins to fill a front for the store that was just opened.
 func (idx *Index) startFront() {
-	limit := idx.opts.FrontBytes
-	if limit == 0 {
-		limit = usualFront
-	}
-	if idx.fill = newFiller(limit, storedKeys(idx.db)); idx.fill == nil {
-		return // the store answers
+	limit := cmp.Or(idx.opts.FrontBytes, usualFront)
+	keys := storedKeys(idx.db)
+	idx.startFilling(limit, keys, keys)
+}
+
+// startFilling begins to fill a front with room for so many keys, of which there are digests now. If there cannot be one, the store
+// answers.
+func (idx *Index) startFilling(limit int64, room, digests int) {
+	if idx.fill = newFiller(limit, room, digests); idx.fill == nil {
+		return
 	}
 	ctx := idx.open
 	idx.filling.Go(func() {
@@ -55,12 +61,12 @@ func (idx *Index) startFront() {
 	})
 }
 
-func newFiller(limit int64, keys int) *filler {
-	table, err := front.New(limit, keys)
+func newFiller(limit int64, room, digests int) *filler {
+	table, err := front.New(limit, room)
 	if err != nil {
 		return nil
 	}
-	return &filler{table: table, numbers: map[string]uint32{}, digests: keys, ids: seen.New(keys)}
+	return &filler{table: table, numbers: map[string]uint32{}, digests: digests, ids: seen.New(digests)}
 }
 
 // storedKeys is about how many there are, so that the front need not grow while it is filled. Each key has two records.
@@ -93,12 +99,21 @@ func (idx *Index) fillOn(ctx context.Context) bool {
 	return idx.fill != nil && !idx.fill.done
 }
 
-// giveUpFront leaves everything to the store. What is damaged there, a reader will find.
+// giveUpFront leaves everything to the store. What is damaged there, a reader will find. A front that could only not grow, for which
+// there have to be two for a moment, is filled anew in all the memory that it may have.
 func (idx *Index) giveUpFront(err error) {
+	given := idx.fill
 	idx.front.Store(nil)
 	idx.fill = nil
-	if errors.Is(err, front.ErrFull) {
+	switch {
+	case !errors.Is(err, front.ErrFull):
+	case given.table.Full():
 		idx.opts.Log.Warn("there are more keys than the front has memory for: checks are answered from disk and its cache")
+	default:
+		limit := cmp.Or(idx.opts.FrontBytes, usualFront)
+		idx.opts.Log.Info("the front is filled anew, in all its memory: until then checks are answered from disk and its cache", "bytes", limit)
+		runtime.GC() // what it had is given back by the collector
+		idx.startFilling(limit, int(limit), given.digests)
 	}
 }
 

@@ -1,6 +1,9 @@
 package keyindex
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -95,7 +98,7 @@ func TestAFrontFilledBesideALongReplayKnowsWhatIsUnknown(t *testing.T) {
 	h.createKeys(idx, 5000)
 	idx.filling.Wait()
 	idx.front.Store(nil)
-	idx.fill = newFiller(64<<20, 5000)
+	idx.fill = newFiller(64<<20, 5000, 5000)
 	require.True(t, idx.fillOn(t.Context()))
 	h.createKeys(idx, 60_000)
 	for idx.fillOn(t.Context()) {
@@ -104,4 +107,27 @@ func TestAFrontFilledBesideALongReplayKnowsWhatIsUnknown(t *testing.T) {
 		d := events.Digest(h.bytes32())
 		require.Equal(t, front.Absent, idx.front.Load().table.Look(&d, &front.Entry{}))
 	}
+}
+
+// A front that may not be there twice, to grow, is filled anew as large as it may be, while all goes on; and given up when that is full.
+func TestAFrontThatCannotGrowIsFilledAnew(t *testing.T) {
+	const slots = 12_288 // it grows from 4,096 to 7,875 of them, and then there is no room for both
+	logged := &bytes.Buffer{}
+	h := newHistory(t, 1)
+	idx := openIndex(t, t.TempDir(), Options{FrontBytes: slots * 64, Log: slog.New(slog.NewTextHandler(logged, nil))})
+	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+	idx.filling.Wait()
+	h.createKeys(idx, 5500)
+	require.False(t, idx.front.Load().table.Full())
+	h.createKeys(idx, 2500)
+	idx.filling.Wait()
+	require.True(t, idx.front.Load().table.Full())
+	require.Equal(t, 1, strings.Count(logged.String(), "filled anew"), logged)
+	for _, k := range h.keys {
+		require.Equal(t, front.Found, idx.front.Load().table.Look(&k.Digest, &front.Entry{}))
+	}
+	h.createKeys(idx, 1500)
+	idx.filling.Wait()
+	require.Nil(t, idx.front.Load())
+	require.Equal(t, 1, strings.Count(logged.String(), "more keys than the front has memory for"), logged)
 }

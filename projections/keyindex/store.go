@@ -69,8 +69,8 @@ func (o *Options) open(dir string, onDamage func(error)) (*store.DB, error) {
 func (idx *Index) shut() (reopen func()) {
 	idx.owner.Lock()
 	idx.end()
-	idx.filling.Wait()
 	idx.closing.Lock()
+	idx.filling.Wait() // nothing begins to fill any more: Apply does not run
 	return func() {
 		idx.closing.Unlock()
 		idx.owner.Unlock()

@@ -53,13 +53,16 @@ func New(limit int64, keys int) (*Table, error) {
 // now. After ErrFull the table is not to be used any more.
 func (t *Table) MakeRoom(keys int) error {
 	if size := len(t.slots.Load().all); keys >= size/4*3 {
-		return t.resize(roomFor(keys))
+		return t.resize(roomFor(keys + keys/2)) // for a while, or a replay copies it again and again
 	}
 	return nil
 }
 
 // roomFor is how many slots keep so many keys for some time.
 func roomFor(keys int) int { return keys + keys/2 }
+
+// Full reports whether the table takes all the memory that it was given.
+func (t *Table) Full() bool { return t.Bytes()+slotBytes > t.limit }
 
 // Bytes is the memory that the table takes.
 func (t *Table) Bytes() int64 { return int64(len(t.slots.Load().all)) * slotBytes }
