@@ -18,8 +18,10 @@ import (
 )
 
 // BenchmarkCheck asks for keys in random order, in process. Beside the mean there is what half and 99 of 100 checks took, as two
-// looks at the clock tell, which sha256/ has in it as well: the floor. pebble/ and map/ are what else might answer: a bare look into
-// the index's store, its blocks in memory, and into a Go map. Ten million keys take two minutes to make; KEYFLEET_BENCH_10M=1 has them.
+// looks at the clock tell, which all of these have in them. Beneath a check stand sha256/, the digest of the key; floor/, with one line
+// of memory; and floor-and-clock/, with the look at the clock that leases and expiries need. pebble/ and map/ are what else might
+// answer: a bare look into the index's store, its blocks in memory, and into a Go map. Ten million keys take two minutes to make;
+// KEYFLEET_BENCH_10M=1 has them.
 func BenchmarkCheck(b *testing.B) {
 	sizes := []struct {
 		label string
@@ -40,7 +42,11 @@ func BenchmarkCheck(b *testing.B) {
 			b.Run("miss", func(b *testing.B) { ask(b, unknown, w.v.checking(b, projections.Unknown)) })
 			b.Run("both-cores", func(b *testing.B) { askFromAll(b, secrets, w.v.checking(b, projections.Allowed)) })
 			b.Run("sha256", func(b *testing.B) { ask(b, secrets, func(key []byte) { _ = apikey.DigestOf(key) }) })
-			b.Run("floor", func(b *testing.B) { ask(b, secrets, lines(b, size.keys)) })
+			line := lines(b, size.keys)
+			b.Run("floor", func(b *testing.B) { ask(b, secrets, line) })
+			b.Run("floor-and-clock", func(b *testing.B) {
+				ask(b, secrets, func(key []byte) { line(key); _, _ = clock.System{}.Both() })
+			})
 			b.Run("pebble", func(b *testing.B) { ask(b, secrets, w.v.finding(b)) })
 			b.Run("map", func(b *testing.B) { ask(b, secrets, mapped(secrets, size.keys)) })
 		})
