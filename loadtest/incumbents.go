@@ -38,7 +38,7 @@ var incumbents = scenario{"incumbents", "What people use today, for the same key
 		if err != nil {
 			return err
 		}
-		handlers, err := startProcess(ctx, self, "serve", "incumbents", "--nats", s.url, "--log-key", s.logKey, "--data", filepath.Join(s.dir, "incumbents"),
+		handlers, err := startProcess(ctx, s.patience, self, "serve", "incumbents", "--nats", s.url, "--log-key", s.logKey, "--data", filepath.Join(s.dir, "incumbents"),
 			"--redis-tcp", store.tcp, "--redis-unix", store.unix)
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func (s *stand) startIndex(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := startProcess(ctx, self, "serve", "index", "--nats", s.url, "--data", filepath.Join(s.dir, "index"),
+	p, err := startProcess(ctx, s.patience, self, "serve", "index", "--nats", s.url, "--data", filepath.Join(s.dir, "index"),
 		"--up-to", strconv.FormatUint(uint64(last.Commit.Last()), 10))
 	if err == nil {
 		s.others = append(s.others, p)

@@ -27,8 +27,8 @@ var (
 
 const startTimeout = time.Minute
 
-// startProcess returns once the server says that it runs.
-func startProcess(ctx context.Context, program string, args ...string) (*process, error) {
+// startProcess returns once the server says that it runs, which some do when they have read the log.
+func startProcess(ctx context.Context, patience time.Duration, program string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(program, args...), ended: make(chan struct{})}
 	said, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -59,7 +59,7 @@ func startProcess(ctx context.Context, program string, args ...string) (*process
 		return p, nil
 	case <-p.ended:
 	case <-ctx.Done():
-	case <-time.After(startTimeout):
+	case <-time.After(patience):
 	}
 	p.stop()
 	return nil, fmt.Errorf("%s %v does not start: %s", program, args, last)

@@ -82,10 +82,10 @@ func (s *stand) startNATS(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.nats, err = startProcess(ctx, self, "serve", "nats", "--data", filepath.Join(s.dir, "nats")); err != nil {
+	if s.nats, err = startProcess(ctx, s.patience, self, "serve", "nats", "--data", filepath.Join(s.dir, "nats")); err != nil {
 		return err
 	}
-	if s.upstream, err = startProcess(ctx, self, "serve", "upstream"); err != nil {
+	if s.upstream, err = startProcess(ctx, s.patience, self, "serve", "upstream"); err != nil {
 		return err
 	}
 	s.url = "nats://" + s.nats.addresses["nats"]
@@ -109,7 +109,7 @@ func (s *stand) openLog(ctx context.Context) error {
 func (s *stand) signingKey() string { return filepath.Join(s.dir, "signing.pem") }
 
 func (s *stand) startRegistry(ctx context.Context) (err error) {
-	s.registry, err = startProcess(ctx, s.keyfleet, "registry", "--name", "hub", "--nats", s.url,
+	s.registry, err = startProcess(ctx, s.patience, s.keyfleet, "registry", "--name", "hub", "--nats", s.url,
 		"--system-nats", "nats://"+operator+":"+operator+"@"+s.nats.addresses["nats"], "--signing-key", s.signingKey(),
 		"--data", filepath.Join(s.dir, "registry"), "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *stand) clientOver(nc *nats.Conn) *natsapi.Client {
 // startVerifier starts one that answers in every way, and returns once it does.
 func (s *stand) startVerifier(ctx context.Context, name string) (*edgeProcess, error) {
 	path := filepath.Join(s.dir, name+".sock")
-	p, err := startProcess(ctx, s.keyfleet, "verifier", "--name", name, "--log-key", s.logKey, "--nats", s.url,
+	p, err := startProcess(ctx, s.patience, s.keyfleet, "verifier", "--name", name, "--log-key", s.logKey, "--nats", s.url,
 		"--data", filepath.Join(s.dir, name), "--run", filepath.Join(s.dir, name+".run"), "--log-level", "info",
 		"--check", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--socket", path, "--ext-authz", "127.0.0.1:0")
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *stand) startVerifier(ctx context.Context, name string) (*edgeProcess, e
 }
 
 func (s *stand) startGateway(ctx context.Context) (err error) {
-	s.gateway, err = startProcess(ctx, s.keyfleet, "gateway", "--name", "gateway", "--log-key", s.logKey, "--nats", s.url, "--project", project,
+	s.gateway, err = startProcess(ctx, s.patience, s.keyfleet, "gateway", "--name", "gateway", "--log-key", s.logKey, "--nats", s.url, "--project", project,
 		"--data", filepath.Join(s.dir, "gateway"), "--run", filepath.Join(s.dir, "gateway.run"), "--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	if err != nil {
 		return err
