@@ -102,18 +102,18 @@ func (idx *Index) fillOn(ctx context.Context) bool {
 // giveUpFront leaves everything to the store. What is damaged there, a reader will find. A front that could only not grow, for which
 // there have to be two for a moment, is filled anew in all the memory that it may have.
 func (idx *Index) giveUpFront(err error) {
-	given := idx.fill
+	full, digests := idx.fill.table.Full(), idx.fill.digests
 	idx.front.Store(nil)
 	idx.fill = nil
 	switch {
 	case !errors.Is(err, front.ErrFull):
-	case given.table.Full():
+	case full:
 		idx.opts.Log.Warn("there are more keys than the front has memory for: checks are answered from disk and its cache")
 	default:
 		limit := cmp.Or(idx.opts.FrontBytes, usualFront)
 		idx.opts.Log.Info("the front is filled anew, in all its memory: until then checks are answered from disk and its cache", "bytes", limit)
 		runtime.GC() // what it had is given back by the collector
-		idx.startFilling(limit, int(limit), given.digests)
+		idx.startFilling(limit, int(limit), digests)
 	}
 }
 
