@@ -271,7 +271,8 @@ func (c *change) charterChanged() bool { return c.charter.ChangedAt != c.from.ch
 func (c *change) result() *view {
 	next := c.next
 	if c.charterChanged() {
-		next.charter = &c.charter
+		charter := c.charter // a pointer into the change would keep all of it
+		next.charter = &charter
 	}
 	return &next
 }

@@ -30,6 +30,7 @@ type filler struct {
 	projects []string
 	numbers  map[string]uint32
 	next     events.Digest // the first that was not read yet
+	atOnce   int           // records to read while the writer waits
 	done     bool
 	digests  int          // that there are in all, read or not: about as many
 	ids      *seen.Filter // of the keys that were read or changed
@@ -37,7 +38,7 @@ type filler struct {
 
 const (
 	usualFront = 1 << 30
-	fillAtOnce = 4096 // records that the writer waits for
+	fillAtOnce = 4096 // records to read while the writer waits, or twice as many as it has written last: else a replay would outrun it
 	inAdvance  = 8    // places that the writer asks memory for, while it works on those before them
 )
 
@@ -66,7 +67,7 @@ func newFiller(limit int64, room, digests int) *filler {
 	if err != nil {
 		return nil
 	}
-	return &filler{table: table, numbers: map[string]uint32{}, digests: digests, ids: seen.New(digests)}
+	return &filler{table: table, numbers: map[string]uint32{}, atOnce: fillAtOnce, digests: digests, ids: seen.New(digests)}
 }
 
 // storedKeys is about how many there are, so that the front need not grow while it is filled. Each key has two records.
@@ -124,7 +125,7 @@ func (f *filler) read(db *store.DB, d *Deployments) (err error) {
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	valid := it.First()
-	for n := 0; valid && n < fillAtOnce; n++ {
+	for n := 0; valid && n < f.atOnce; n++ {
 		digest := events.Digest(it.Key()[1:])
 		k, _, err := decodeEntryAt(digest, it.Value())
 		if err == nil {
@@ -202,6 +203,7 @@ func (idx *Index) showInFront(c *change) {
 	if f == nil {
 		return
 	}
+	f.atOnce = max(fillAtOnce, 2*len(c.places.all))
 	projects := len(f.projects)
 	for _, k := range c.keys.all {
 		f.ids.Add(k.id[:])

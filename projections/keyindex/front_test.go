@@ -3,8 +3,10 @@ package keyindex
 import (
 	"bytes"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -119,8 +121,11 @@ func TestAFrontThatCannotGrowIsFilledAnew(t *testing.T) {
 	idx.filling.Wait()
 	h.createKeys(idx, 5500)
 	require.False(t, idx.front.Load().table.Full())
+	before := weak.Make(idx.front.Load().table)
 	h.createKeys(idx, 2500)
 	idx.filling.Wait()
+	runtime.GC()
+	require.Nil(t, before.Value(), "its memory is given back")
 	require.True(t, idx.front.Load().table.Full())
 	require.Equal(t, 1, strings.Count(logged.String(), "filled anew"), logged)
 	for _, k := range h.keys {
