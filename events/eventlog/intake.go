@@ -15,8 +15,8 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 )
 
-// MaxBatchBytes is how much of the log is in one batch, the commit that goes beyond it included. Large batches are for whoever is far
-// behind: an index writes them in half the time.
+// MaxBatchBytes is how much of the log fills one batch; the commit that fills it may go beyond. Large batches are for whoever is far
+// behind: Pebble writes them in half the time.
 const MaxBatchBytes = 8 << 20
 
 // intake turns what the server sends to one consumer into batches of checked commits. NATS calls take from a

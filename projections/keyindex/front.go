@@ -44,15 +44,17 @@ const (
 
 // startFront begins to fill a front for the store that was just opened.
 func (idx *Index) startFront() {
-	limit := cmp.Or(idx.opts.FrontBytes, usualFront)
 	keys := storedKeys(idx.db)
-	idx.startFilling(limit, keys, keys)
+	idx.startFilling(keys, keys)
 }
+
+// frontBytes is what the front may take.
+func (o *Options) frontBytes() int64 { return cmp.Or(o.FrontBytes, usualFront) }
 
 // startFilling begins to fill a front with room for so many keys, of which there are digests now. If there cannot be one, the store
 // answers.
-func (idx *Index) startFilling(limit int64, room, digests int) {
-	if idx.fill = newFiller(limit, room, digests); idx.fill == nil {
+func (idx *Index) startFilling(room, digests int) {
+	if idx.fill = newFiller(idx.opts.frontBytes(), room, digests); idx.fill == nil {
 		return
 	}
 	ctx := idx.open
@@ -93,16 +95,16 @@ func (idx *Index) fillOn(ctx context.Context) bool {
 	}
 	err := idx.fill.read(idx.db, idx.view.Load().deployments)
 	if err != nil {
-		idx.giveUpFront(err)
+		idx.loseFront(err)
 	} else if idx.fill.done {
 		idx.front.Store(&inFront{idx.fill.table, slices.Clone(idx.fill.projects)})
 	}
 	return idx.fill != nil && !idx.fill.done
 }
 
-// giveUpFront leaves everything to the store. What is damaged there, a reader will find. A front that could only not grow, for which
+// loseFront leaves everything to the store. What is damaged there, a reader will find. A front that could only not grow, for which
 // there have to be two for a moment, is filled anew in all the memory that it may have.
-func (idx *Index) giveUpFront(err error) {
+func (idx *Index) loseFront(err error) {
 	full, digests := idx.fill.table.Full(), idx.fill.digests
 	idx.front.Store(nil)
 	idx.fill = nil
@@ -111,10 +113,10 @@ func (idx *Index) giveUpFront(err error) {
 	case full:
 		idx.opts.Log.Warn("there are more keys than the front has memory for: checks are answered from disk and its cache")
 	default:
-		limit := cmp.Or(idx.opts.FrontBytes, usualFront)
+		limit := idx.opts.frontBytes()
 		idx.opts.Log.Info("the front is filled anew, in all its memory: until then checks are answered from disk and its cache", "bytes", limit)
 		runtime.GC() // what it had is given back by the collector
-		idx.startFilling(limit, int(limit), digests)
+		idx.startFilling(int(limit), digests)
 	}
 }
 
@@ -209,7 +211,7 @@ func (idx *Index) showInFront(c *change) {
 		f.ids.Add(k.id[:])
 	}
 	if err := f.makeRoom(c.places.all); err != nil {
-		idx.giveUpFront(err)
+		idx.loseFront(err)
 		return
 	}
 	for i, p := range c.places.all {
@@ -224,7 +226,7 @@ func (idx *Index) showInFront(c *change) {
 			continue
 		}
 		if err := f.show(p.digest, &p.to.Key, c.next.deployments); err != nil {
-			idx.giveUpFront(err)
+			idx.loseFront(err)
 			return
 		}
 	}
