@@ -34,6 +34,7 @@ type writer struct {
 
 func newWriter() *writer {
 	w := &writer{}
+	w.buf.Grow(256) // what most events need
 	w.enc = msgpack.NewEncoder(&w.buf)
 	return w
 }

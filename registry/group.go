@@ -137,9 +137,9 @@ func (g *group) sayDue() error {
 }
 
 // makeDurable appends the commit, then folds it into the catalog. Crash windows: before the append is durable,
-// nothing happened and nobody was answered. Between the append and the catalog's batch, the log has it and
-// the catalog folds it in at the next start. Behind that, callers who were not answered find their
-// command id remembered. The group before must be durable: only now it is known what stands before this one.
+// nothing happened and nobody was answered. Until the catalog has stored it, the log has it and
+// the catalog folds it in at the next start; callers who were not answered find their command id
+// remembered. The group before must be durable: only now it is known what stands before this one.
 func (g *group) makeDurable(ctx context.Context) error {
 	defer g.txn.Discard()
 	at := g.s.catalog.Position()

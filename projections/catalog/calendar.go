@@ -26,8 +26,15 @@ type Due struct {
 // Due gives what falls due at or before now, the earliest first, at most limit of it. What the Txn itself has
 // added is left for the next.
 func (t *Txn) Due(now events.Instant, limit int) ([]Due, error) {
+	floor := t.floor.get()
+	if bytes.Compare(floor, dueBefore(now+1)) >= 0 {
+		return nil, nil
+	}
+	if err := t.catalog.store(); err != nil {
+		return nil, err
+	}
 	var due []Due
-	err := t.walk(t.floor.get(), dueEnd, false, func(key, _ []byte) (bool, error) {
+	err := t.walk(floor, dueEnd, false, func(key, _ []byte) (bool, error) {
 		d := readDue(key)
 		if d.At > now || len(due) == limit {
 			return false, nil

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -49,9 +49,11 @@ type Catalog struct {
 	state atomic.Pointer[state]
 	floor *floor
 
-	unseen  *unseen
-	closing chan struct{}
-	reading sync.WaitGroup // of unseen's takeIn
+	unstored unstored
+	unseen   *unseen
+
+	closing    chan struct{}
+	background sync.WaitGroup
 
 	usageFlushed time.Time
 }
@@ -78,7 +80,7 @@ func Open(dir string, opts Options) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open catalog in %s: %w", dir, err)
 	}
-	c.reading.Go(func() {
+	c.background.Go(func() {
 		_ = c.unseen.takeIn(c.db, c.closing) // without it everything is looked for; who meets the damage will say so
 	})
 	return c, nil
@@ -86,7 +88,7 @@ func Open(dir string, opts Options) (*Catalog, error) {
 
 func open(dir string, opts Options) (*Catalog, error) {
 	db, err := store.Open(dir, store.Options{
-		CacheBytes: cmp.Or(opts.CacheBytes, 128<<20), MemTableBytes: 16 << 20, FS: opts.FS, Log: opts.Log,
+		CacheBytes: cmp.Or(opts.CacheBytes, 128<<20), MemTableBytes: memTableBytes, FS: opts.FS, Log: opts.Log,
 		OnDamage: opts.marking(dir),
 	})
 	if err != nil {
@@ -122,6 +124,7 @@ func (c *Catalog) load() error {
 		return err
 	}
 	c.state.Store(&s)
+	c.unstored.charter = s.charter.ChangedAt
 	return nil
 }
 
@@ -145,23 +148,27 @@ func (c *Catalog) Read() *Reader {
 	// State first: a commit in between makes the snapshot newer than the Position that it is answered with.
 	s := c.state.Load()
 	lowered := c.floor.lowerings()
-	snapshot := c.db.NewSnapshot()
-	view := View{r: snapshot, charter: &s.charter, floor: c.floor}
-	return &Reader{View: view, Position: s.position, snapshot: snapshot, lowered: lowered}
+	var r closingReader
+	if err := c.store(); err != nil {
+		r = unreadable{err}
+	} else {
+		r = c.db.NewSnapshot()
+	}
+	return &Reader{View: View{r: r, charter: &s.charter, floor: c.floor}, Position: s.position, snapshot: r, lowered: lowered}
 }
 
 // Reader is a View at a Position, or a little newer.
 type Reader struct {
 	View
 	Position events.Position
-	snapshot *pebble.Snapshot
+	snapshot io.Closer
 	lowered  int // the floor's count when the snapshot was taken
 }
 
 // Close releases the reader.
 func (r *Reader) Close() error { return r.snapshot.Close() }
 
-// Apply folds entries of the log in, one atomic batch for each.
+// Apply folds entries of the log in. What is stored of them ends with one of them.
 func (c *Catalog) Apply(entries []events.Entry) error {
 	for _, e := range entries {
 		if err := c.apply(e); err != nil {
@@ -183,6 +190,6 @@ func (c *Catalog) apply(e events.Entry) error {
 // Close flushes what is in memory, so that the next Open has less to fold in again.
 func (c *Catalog) Close() error {
 	close(c.closing)
-	c.reading.Wait()
-	return errors.Join(c.db.Flush(), c.db.Close())
+	c.background.Wait()
+	return errors.Join(c.store(), c.db.Flush(), c.db.Close())
 }

@@ -5,6 +5,9 @@ import "github.com/cockroachdb/pebble/v2"
 // Dump is all that is stored.
 func (c *Catalog) Dump() map[string]string {
 	all := map[string]string{}
+	if err := c.store(); err != nil {
+		panic(err)
+	}
 	it, err := c.db.NewIter(&pebble.IterOptions{})
 	if err != nil {
 		panic(err)

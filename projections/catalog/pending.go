@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -17,14 +18,24 @@ type reader interface {
 	NewIter(*pebble.IterOptions) (*pebble.Iterator, error)
 }
 
-// pending is what a Txn has changed, over the database. Look-ups see it; iterators do not: the one thing that
-// decisions iterate over is the calendar, see Txn.Due. (An indexed batch shows both, and costs a second skiplist
+type closingReader interface {
+	reader
+	io.Closer
+}
+
+// pending is what a Txn has changed, over what was changed before and the database. Look-ups see it; iterators do not: the one
+// thing that decisions iterate over is the calendar, see Txn.Due. (An indexed batch shows both, and costs a second skiplist
 // for every write and read.)
 type pending struct {
 	*store.DB
 	unseen  *unseen
-	under   *pending // of the Txn that this one was begun behind; nil once that is in the database
-	batch   *pebble.Batch
+	batch   *pebble.Batch           // but for keys and counts
+	changes atomic.Pointer[changes] // nil once they are in the database
+}
+
+// changes are what look-ups see of a pending. Only its Txn writes to them.
+type changes struct {
+	under   *pending         // what was changed before
 	writes  map[string]write // that are looked up, but for what follows
 	keys    map[events.KeyID]projections.Key
 	counted map[string]Project
@@ -36,16 +47,28 @@ type write struct {
 }
 
 func newPending(db *store.DB, u *unseen, under *pending) *pending {
-	return &pending{
-		DB: db, unseen: u, under: under, batch: db.NewBatch(),
-		writes: map[string]write{}, keys: map[events.KeyID]projections.Key{}, counted: map[string]Project{},
+	p := &pending{DB: db, unseen: u, batch: db.NewBatch()}
+	p.changes.Store(&changes{
+		under: under, writes: map[string]write{}, keys: map[events.KeyID]projections.Key{}, counted: map[string]Project{},
+	})
+	return p
+}
+
+// held are the changes that are not in the database yet. A look-up that finds none has to look there behind this.
+func (p *pending) held() *changes {
+	if p == nil {
+		return nil
 	}
+	return p.changes.Load()
 }
 
 func (p *pending) Get(key []byte) ([]byte, io.Closer, error) {
+	if p.unseen.has(key) {
+		return nil, nil, pebble.ErrNotFound
+	}
 	w, written := p.written(key)
 	switch {
-	case written && w.gone, !written && p.unseen.has(key):
+	case written && w.gone:
 		return nil, nil, pebble.ErrNotFound
 	case written:
 		return w.value, nothingToClose{}, nil
@@ -55,36 +78,44 @@ func (p *pending) Get(key []byte) ([]byte, io.Closer, error) {
 }
 
 func (p *pending) written(key []byte) (w write, written bool) {
-	for ; p != nil && !written; p = p.under {
-		w, written = p.writes[string(key)]
+	for c := p.held(); c != nil && !written; c = c.under.held() {
+		w, written = c.writes[string(key)]
 	}
 	return w, written
 }
 
-// key gives a key that was changed; the zero Key for one that was deleted.
-func (p *pending) key(id events.KeyID) (k projections.Key, changed bool) {
-	for ; p != nil && !changed; p = p.under {
-		k, changed = p.keys[id]
+// key gives a key that was changed, or surely never was; the zero Key for this and for one that was deleted.
+func (p *pending) key(id events.KeyID) (k projections.Key, known bool) {
+	if p == nil {
+		return k, false
 	}
-	return k, changed
+	if p.unseen.has(idKey(keySpace, id)) {
+		return k, true
+	}
+	for c := p.held(); c != nil && !known; c = c.under.held() {
+		k, known = c.keys[id]
+	}
+	return k, known
 }
 
-func (p *pending) project(name string) (c Project, known bool) {
-	for ; p != nil && !known; p = p.under {
-		c, known = p.counted[name]
+func (p *pending) project(name string) (project Project, known bool) {
+	for c := p.held(); c != nil && !known; c = c.under.held() {
+		project, known = c.counted[name]
 	}
-	return c, known
+	return project, known
 }
+
+func (p *pending) count(project Project) { p.held().counted[project.Name] = project }
 
 // put keeps key and value: they must not be written to any more.
 func (p *pending) put(key, value []byte) error {
 	p.unseen.put(key)
-	p.writes[string(key)] = write{value: value}
+	p.held().writes[string(key)] = write{value: value}
 	return p.batch.Set(key, value, nil)
 }
 
 func (p *pending) remove(key []byte) error {
-	p.writes[string(key)] = write{gone: true}
+	p.held().writes[string(key)] = write{gone: true}
 	return p.batch.Delete(key, nil)
 }
 
@@ -93,38 +124,46 @@ func (p *pending) removed(key []byte) bool {
 	return w.gone
 }
 
-// list writes what is only ever iterated over: no look-up will see it before it is committed.
+// list writes what is only ever iterated over: no look-up sees it before it is in the database.
 func (p *pending) list(key, value []byte) error { return p.batch.Set(key, value, nil) }
 
-// changeKey keeps a key as it is now, to be stored with the commit.
+// changeKey keeps a key as it is now.
 func (p *pending) changeKey(old, now *projections.Key) {
 	id := old.ID
 	if now.Exists() {
 		id = now.ID
 		p.unseen.put(idKey(keySpace, id))
 	}
-	p.keys[id] = *now
+	p.held().keys[id] = *now
 }
 
-// store writes what is stored once, however often it changed.
-func (p *pending) store() (err error) {
-	for id, k := range p.keys {
+// bytes is about what it takes in the database.
+func (p *pending) bytes() int {
+	const ofKey = 200
+	return p.batch.Len() + ofKey*len(p.held().keys)
+}
+
+// writeTo writes it all, however often it changed.
+func (p *pending) writeTo(batch *pebble.Batch) error {
+	err := batch.Apply(p.batch, nil)
+	c := p.held()
+	for id, k := range c.keys {
 		if k.Exists() {
-			p.enter(idKey(keySpace, id), k, &err)
+			enter(batch, idKey(keySpace, id), k, &err)
 		} else {
-			err = errors.Join(err, p.batch.Delete(idKey(keySpace, id), nil))
+			err = errors.Join(err, batch.Delete(idKey(keySpace, id), nil))
 		}
 	}
-	for name, c := range p.counted {
-		p.enter(projectKey(name), c, &err)
+	for name, project := range c.counted {
+		enter(batch, projectKey(name), project, &err)
 	}
 	return err
 }
 
-func (p *pending) enter(key []byte, value any, err *error) {
+func enter(batch *pebble.Batch, key []byte, value any, err *error) {
 	data, e := marshal(value)
 	if e == nil {
-		e = p.batch.Set(key, data, nil)
+		e = batch.Set(key, data, nil)
 	}
 	*err = errors.Join(*err, e)
 }

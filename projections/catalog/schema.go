@@ -44,16 +44,24 @@ var (
 	usagePlaceKey = []byte{usagePlaceSpace}
 )
 
-func idKey(space byte, id [16]byte) []byte { return append([]byte{space}, id[:]...) }
+func idKey(space byte, id [16]byte) []byte {
+	return append(append(make([]byte, 0, 1+len(id)), space), id[:]...)
+}
 
 func nameKey(space byte, project, name string) []byte {
-	k := append([]byte{space}, project...)
+	return appendNameKey(make([]byte, 0, 1+len(project)+1+len(name)), space, project, name)
+}
+
+func appendNameKey(k []byte, space byte, project, name string) []byte {
+	k = append(append(k, space), project...)
 	return append(append(k, 0), name...)
 }
 
 func projectKey(project string) []byte { return append([]byte{projectSpace}, project...) }
 
-func digestKey(d events.Digest) []byte { return append([]byte{digestSpace}, d[:]...) }
+func digestKey(d events.Digest) []byte {
+	return append(append(make([]byte, 0, 1+len(d)), digestSpace), d[:]...)
+}
 
 func hostKey(host string) []byte { return append([]byte{hostSpace}, host...) }
 
@@ -62,7 +70,8 @@ func attachmentKey(d events.DeploymentID, k events.KeyID) []byte {
 }
 
 func historyKey(k events.KeyID, seq events.Seq) []byte {
-	return binary.BigEndian.AppendUint64(idKey(historySpace, k), uint64(seq))
+	b := append(append(make([]byte, 0, 1+len(k)+8), historySpace), k[:]...)
+	return binary.BigEndian.AppendUint64(b, uint64(seq))
 }
 
 func receiptKey(end events.Seq) []byte {
@@ -88,18 +97,19 @@ func readInstant(b []byte) events.Instant {
 }
 
 func timeKey(space byte, project string, at events.Instant, k events.KeyID) []byte {
-	return append(appendInstant(nameKey(space, project, ""), at), k[:]...)
+	b := appendNameKey(make([]byte, 0, 1+len(project)+1+8+len(k)), space, project, "")
+	return append(appendInstant(b, at), k[:]...)
 }
 
 // commandKey hashes lengths along with the parts, so that no two triples share a key.
 func commandKey(project, actor, id string) []byte {
-	var text []byte
-	for _, part := range []string{project, actor, id} {
+	text := make([]byte, 0, 256) // what most need: it stays on the stack
+	for _, part := range [...]string{project, actor, id} {
 		text = binary.AppendUvarint(text, uint64(len(part)))
 		text = append(text, part...)
 	}
 	sum := sha256.Sum256(text)
-	return append([]byte{commandSpace}, sum[:16]...)
+	return idKey(commandSpace, [16]byte(sum[:16]))
 }
 
 // after is the first key behind all that begin with prefix.

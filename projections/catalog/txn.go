@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
 )
@@ -20,18 +18,17 @@ type Txn struct {
 	next      events.Seq
 	streamSeq uint64
 	at        events.Instant
+	committed bool
 }
 
 // Begin opens a Txn for the commit that is to stand at the stream sequence, begin at first and be dated at.
 func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *Txn {
 	charter := c.state.Load().charter // Evolve replaces what it changes
-	return c.begin(nil, &charter, first, streamSeq, at)
+	return c.begin(c.unstored.newest(), &charter, first, streamSeq, at)
 }
 
-// Next opens a Txn for the commit behind t's. t may still be committed, beside, and has to be before that. What t
-// itself stands on must have been committed.
+// Next opens a Txn for the commit behind t's. t may still be committed, beside, and has to be before that.
 func (t *Txn) Next(at events.Instant) *Txn {
-	t.pending.under = nil
 	charter := *t.charter
 	return t.catalog.begin(t.pending, &charter, t.next, t.streamSeq+1, at)
 }
@@ -52,7 +49,7 @@ func (t *Txn) Project(name string) (Project, error) {
 	}
 	p, err := t.View.Project(name)
 	if err == nil && p.OpenedSeq > 0 {
-		t.pending.counted[name] = p
+		t.pending.count(p)
 	}
 	return p, err
 }
@@ -77,28 +74,20 @@ func (t *Txn) Commit(e events.Entry) error {
 	if position.Seq+1 != t.next {
 		return fmt.Errorf("%w: folded up to Seq %d, the commit ends at %d", projections.ErrMisfit, t.next-1, position.Seq)
 	}
-	err = t.pending.store()
 	tree := t.catalog.state.Load().tree
 	for i := range e.Commit.Events() {
 		tree.Add(e.Commit.Leaf(i))
 	}
-	roots, _ := tree.MarshalBinary() // never fails
-	t.pending.enter(metaKey, meta{Format: format, Position: position, Tree: roots}, &err)
-	if t.charter.ChangedAt != t.catalog.state.Load().charter.ChangedAt {
-		t.pending.enter(charterKey, t.charter, &err)
-	}
-	if err == nil {
-		err = t.pending.batch.Commit(pebble.NoSync)
-	}
-	if err != nil {
-		return fmt.Errorf("write catalog: %w", err)
-	}
-	t.catalog.state.Store(&state{position: position, charter: *t.charter, tree: tree})
-	return nil
+	t.committed = true
+	return t.catalog.take(t.pending, &state{position: position, charter: *t.charter, tree: tree})
 }
 
 // Discard drops what was folded in, unless it was committed. Nothing may be asked of the Txn from then on but by the one behind it.
-func (t *Txn) Discard() { _ = t.pending.batch.Close() }
+func (t *Txn) Discard() {
+	if !t.committed {
+		_ = t.pending.batch.Close()
+	}
+}
 
 func (t *Txn) fold(e *events.Event, seq events.Seq) error {
 	member := t.charter.Members[e.Instance()]
@@ -159,7 +148,10 @@ type pointer struct{ key, value []byte }
 // although the key still names it.
 func (t *Txn) movePointers(old, now []pointer) error {
 	var err error
-	gone := make(map[string][]byte, len(old))
+	var gone map[string][]byte
+	if len(old) > 0 {
+		gone = make(map[string][]byte, len(old))
+	}
 	for _, p := range old {
 		gone[string(p.key)] = p.value
 	}
@@ -191,7 +183,7 @@ func pointersTo(k *projections.Key) []pointer {
 	if !k.Exists() {
 		return nil
 	}
-	p := make([]pointer, 0, 8)
+	p := make([]pointer, 0, 7+len(k.Deployments))
 	p = append(p,
 		pointer{nameKey(keyNameSpace, k.Project, k.Name), named(k)},
 		pointer{timeKey(keyCreatedSpace, k.Project, k.CreatedAt, k.ID), nil},
@@ -252,7 +244,7 @@ func (t *Txn) openProject(name string, f *events.ProjectOpened, seq events.Seq) 
 	}
 	p, err := t.Project(name)
 	if err == nil && p.OpenedSeq == 0 {
-		t.pending.counted[name] = Project{Name: name, OpenedAt: t.at, OpenedSeq: seq}
+		t.pending.count(Project{Name: name, OpenedAt: t.at, OpenedSeq: seq})
 	}
 	return err
 }
@@ -261,7 +253,7 @@ func (t *Txn) openProject(name string, f *events.ProjectOpened, seq events.Seq) 
 func (t *Txn) count(name string, change func(*Project)) error {
 	p, err := t.Project(name)
 	change(&p)
-	t.pending.counted[name] = p
+	t.pending.count(p)
 	return err
 }
 

@@ -46,6 +46,9 @@ func (c *Catalog) PassUsage(at UsagePlace) error {
 // AddUsage adds a verifier's batch up, which stands at the place and was stored then. One that was added up before is passed over.
 // Of keys that do not live, nothing is kept. One caller at a time makes progress; others go on beside it.
 func (c *Catalog) AddUsage(verifier string, b *usage.Batch, at UsagePlace, stored time.Time) error {
+	if err := c.store(); err != nil { // what was created may have been used
+		return err
+	}
 	t := tally{catalog: c, batch: c.db.NewBatch()}
 	fresh, err := t.note(verifier, b)
 	if err != nil {

@@ -236,6 +236,7 @@ func marshal(v any) ([]byte, error) {
 	enc := msgpack.GetEncoder()
 	defer msgpack.PutEncoder(enc)
 	var b bytes.Buffer
+	b.Grow(256)
 	enc.Reset(&b)
 	enc.UseArrayEncodedStructs(true)
 	if err := enc.Encode(v); err != nil {
