@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ func TestFold(t *testing.T) {
 	whole := open(t, vfs.NewMem())
 	require.NoError(t, whole.Apply(w.log))
 	require.Equal(t, whole.Dump(), c.Dump())
+	w.requireHistory(c)
 	require.Greater(t, len(w.log), 800, "commands that took effect")
 	require.NoError(t, whole.Close())
 	require.NoError(t, c.Close())
@@ -201,4 +203,30 @@ func TestProjectOpenedAgain(t *testing.T) {
 	p, err := txn.Project("acme")
 	require.NoError(t, err)
 	require.Equal(t, catalog.Project{Name: "acme", OpenedAt: 5, OpenedSeq: 2, Keys: 1}, p)
+}
+
+// requireHistory looks whether the catalog knows where each key's events stand, the newest first.
+func (w *world) requireHistory(c *catalog.Catalog) {
+	want := map[events.KeyID][]catalog.Place{}
+	for _, e := range w.log {
+		for i, event := range e.Commit.Events() {
+			if strings.HasPrefix(string(event.Fact.Type()), "deployment_") {
+				continue
+			}
+			at := catalog.Place{Seq: e.Commit.First + events.Seq(i), StreamSeq: e.StreamSeq}
+			want[event.Key()] = append([]catalog.Place{at}, want[event.Key()]...)
+		}
+	}
+	delete(want, events.KeyID{})
+	r := c.Read()
+	for id, places := range want {
+		var got []catalog.Place
+		require.NoError(w.t, r.History(id, func(at catalog.Place) (bool, error) {
+			got = append(got, at)
+			return true, nil
+		}))
+		require.Equal(w.t, places, got)
+	}
+	require.Greater(w.t, len(want), 100)
+	require.NoError(w.t, r.Close())
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/keyfleet/keyfleet/events"
-	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/store"
 )
 
@@ -37,7 +36,7 @@ type pending struct {
 type changes struct {
 	under   *pending         // what was changed before
 	writes  map[string]write // that are looked up, but for what follows
-	keys    map[events.KeyID]projections.Key
+	keys    map[events.KeyID]keyRecord
 	counted map[string]Project
 }
 
@@ -49,7 +48,7 @@ type write struct {
 func newPending(db *store.DB, u *unseen, under *pending) *pending {
 	p := &pending{DB: db, unseen: u, batch: db.NewBatch()}
 	p.changes.Store(&changes{
-		under: under, writes: map[string]write{}, keys: map[events.KeyID]projections.Key{}, counted: map[string]Project{},
+		under: under, writes: map[string]write{}, keys: map[events.KeyID]keyRecord{}, counted: map[string]Project{},
 	})
 	return p
 }
@@ -85,7 +84,7 @@ func (p *pending) written(key []byte) (w write, written bool) {
 }
 
 // key gives a key that was changed, or surely never was; the zero Key for this and for one that was deleted.
-func (p *pending) key(id events.KeyID) (k projections.Key, known bool) {
+func (p *pending) key(id events.KeyID) (k keyRecord, known bool) {
 	if p == nil {
 		return k, false
 	}
@@ -127,11 +126,9 @@ func (p *pending) removed(key []byte) bool {
 // list writes what is only ever iterated over: no look-up sees it before it is in the database.
 func (p *pending) list(key, value []byte) error { return p.batch.Set(key, value, nil) }
 
-// changeKey keeps a key as it is now.
-func (p *pending) changeKey(old, now *projections.Key) {
-	id := old.ID
+// keep keeps a key as it is now; the zero one where there is none any more.
+func (p *pending) keep(id events.KeyID, now *keyRecord) {
 	if now.Exists() {
-		id = now.ID
 		p.unseen.put(idKey(keySpace, id))
 	}
 	p.held().keys[id] = *now
@@ -149,7 +146,7 @@ func (p *pending) writeTo(batch *pebble.Batch) error {
 	c := p.held()
 	for id, k := range c.keys {
 		if k.Exists() {
-			enter(batch, idKey(keySpace, id), k, &err)
+			enter(batch, idKey(keySpace, id), &k, &err)
 		} else {
 			err = errors.Join(err, batch.Delete(idKey(keySpace, id), nil))
 		}

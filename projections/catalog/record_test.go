@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,7 +13,7 @@ import (
 
 // FuzzRecords: a damaged record is an error, whatever it announces.
 func FuzzRecords(f *testing.F) {
-	key, err := marshal(projections.Key{ID: events.KeyID{1}, Deployments: []events.DeploymentID{{2}}, Name: "demo-key"})
+	key, err := marshal(&keyRecord{Key: projections.Key{ID: events.KeyID{1}, Deployments: []events.DeploymentID{{2}}, Name: "demo-key"}})
 	require.NoError(f, err)
 	charter, err := marshal(projections.Charter{SigningKeys: []events.PublicKey{{1}}, Settings: map[string]string{"lease": "10m"}})
 	require.NoError(f, err)
@@ -21,10 +22,34 @@ func FuzzRecords(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fuzztest.Frugally(t, len(data), fuzztest.Msgpack, func() {
-			var k projections.Key
+			var k keyRecord
 			_ = unmarshal(data, &k)
 			var c projections.Charter
 			_ = unmarshal(data, &c)
 		})
 	})
+}
+
+// TestKeyRecord: every field comes back, but for the id.
+func TestKeyRecord(t *testing.T) {
+	want := keyRecord{Key: projections.Key{
+		ID: events.KeyID{1}, Project: "acme", Rev: 2, Digest: events.Digest{3}, Foreign: true,
+		Grace: projections.Grace{Digest: events.Digest{4}, Until: 5}, Deployments: []events.DeploymentID{{6}, {7}},
+		ExpiresAt: 8, Expired: true, Disabled: true, Role: "viewer", Scope: "*", Name: "demo-key", Description: "a key", Hint: "kf_aaaa…zzzz",
+		CreatedAt: 9, CreatedBy: "alice", UpdatedAt: 10, Seq: 11,
+	}, StreamSeq: 12}
+	for _, record := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Key)} {
+		for i := range record.NumField() {
+			require.False(t, record.Field(i).IsZero(), record.Type().Field(i).Name)
+		}
+	}
+	for _, want := range []keyRecord{want, {Key: projections.Key{Rev: 1, ExpiresAt: events.Never}}} {
+		data, err := marshal(&want)
+		require.NoError(t, err)
+		want.ID = events.KeyID{}
+		var got keyRecord
+		require.NoError(t, unmarshal(data, &got))
+		require.Equal(t, want, got)
+	}
+	require.ErrorIs(t, unmarshal([]byte{0x91, 0xa0}, &keyRecord{}), errKeyFields)
 }

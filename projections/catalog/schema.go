@@ -10,14 +10,14 @@ import (
 
 // format is the version of all that is stored. A catalog of an older one is thrown away, and made anew from the log; one of a
 // newer binary is refused.
-const format = 3
+const format = 4
 
 // The first byte of every stored key says what stands there.
 const (
 	metaSpace        = 'M' // -> meta
 	charterSpace     = 'B' // -> projections.Charter
 	projectSpace     = 'P' // project -> Project
-	keySpace         = 'K' // key id -> projections.Key
+	keySpace         = 'K' // key id -> keyRecord
 	keyNameSpace     = 'N' // project 0 name -> see named
 	digestSpace      = 'G' // digest -> key id
 	deploymentSpace  = 'D' // deployment id -> projections.Deployment
@@ -26,7 +26,7 @@ const (
 	attachmentSpace  = 'A' // deployment id, key id -> nothing
 	dueSpace         = 'X' // instant, kind, key id -> nothing
 	commandSpace     = 'C' // first half of SHA-256 of (project, actor, command id) -> Command
-	historySpace     = 'H' // key id, Seq -> stream sequence of the commit
+	historySpace     = 'H' // key id, Seq -> stream sequence of the commit; not of a living key's last event
 	keyCreatedSpace  = 'T' // project 0 created-at, key id -> nothing
 	keyExpiringSpace = 'U' // project 0 expires-at, key id -> nothing
 	releaseSpace     = 'R' // instance id -> Release

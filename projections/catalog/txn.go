@@ -114,31 +114,41 @@ func (t *Txn) fold(e *events.Event, seq events.Seq) error {
 	}
 	if admin.CommandID != "" {
 		c := Command{Request: admin.Request, Seq: seq, Subject: e.Subject}
-		t.set(commandKey(e.Project, admin.Actor, admin.CommandID), c, &err)
+		t.set(commandKey(e.Project, admin.Actor, admin.CommandID), &c, &err)
 	}
 	return err
 }
 
 func (t *Txn) foldKey(e *events.Event, admin events.Admin, seq events.Seq) error {
-	old, err := t.Key(e.Key())
+	id := e.Key()
+	old, err := t.record(id)
 	if err != nil {
 		return err
 	}
-	k := old
-	if err := k.Evolve(e); err != nil {
+	now := keyRecord{Key: old.Key}
+	if err := now.Evolve(e); err != nil {
 		return err
 	}
-	k.Describe(admin, seq, t.at)
-	t.pending.changeKey(&old, &k)
-	if !k.Exists() {
-		err = errors.Join(err, t.pending.remove(idKey(usageSpace, old.ID)))
+	now.Describe(admin, seq, t.at)
+	if old.Exists() {
+		err = t.place(id, old.Seq, old.StreamSeq)
 	}
-	err = errors.Join(err, t.movePointers(pointersTo(&old), pointersTo(&k)))
-	if old.Exists() != k.Exists() {
-		err = errors.Join(err, t.count(e.Project, func(p *Project) { p.Keys += sign(k.Exists()) }))
+	if now.Exists() {
+		now.StreamSeq = t.streamSeq
+	} else {
+		err = errors.Join(err, t.place(id, seq, t.streamSeq), t.pending.remove(idKey(usageSpace, id)))
 	}
-	place := binary.BigEndian.AppendUint64(nil, t.streamSeq)
-	return errors.Join(err, t.pending.list(historyKey(e.Key(), seq), place))
+	t.pending.keep(id, &now)
+	err = errors.Join(err, t.movePointers(pointersTo(&old.Key), pointersTo(&now.Key)))
+	if old.Exists() != now.Exists() {
+		err = errors.Join(err, t.count(e.Project, func(p *Project) { p.Keys += sign(now.Exists()) }))
+	}
+	return err
+}
+
+// place writes where one of a key's events stands that its record does not lead to.
+func (t *Txn) place(id events.KeyID, seq events.Seq, streamSeq uint64) error {
+	return t.pending.list(historyKey(id, seq), binary.BigEndian.AppendUint64(nil, streamSeq))
 }
 
 // pointer is a record that leads to a key.

@@ -42,12 +42,9 @@ type Command struct {
 func (v *View) Charter() *projections.Charter { return v.charter }
 
 // Key finds a key by its id.
-func (v *View) Key(id events.KeyID) (k projections.Key, err error) {
-	if k, changed := v.pending.key(id); changed {
-		return k, nil
-	}
-	_, err = v.get(idKey(keySpace, id), &k)
-	return k, err
+func (v *View) Key(id events.KeyID) (projections.Key, error) {
+	r, err := v.record(id)
+	return r.Key, err
 }
 
 // KeyNamed finds a key by its name.
@@ -175,6 +172,15 @@ type Place struct {
 // History calls yield with the places of the key's events, the newest first, until it returns false.
 // It knows those of deleted keys too.
 func (v *View) History(id events.KeyID, yield func(Place) (bool, error)) error {
+	newest, err := v.record(id)
+	if err != nil {
+		return err
+	}
+	if newest.Exists() {
+		if more, err := yield(Place{Seq: newest.Seq, StreamSeq: newest.StreamSeq}); err != nil || !more {
+			return err
+		}
+	}
 	return v.within(idKey(historySpace, id), true, func(key, value []byte) (bool, error) {
 		return yield(Place{
 			Seq:       events.Seq(binary.BigEndian.Uint64(key[17:])),
