@@ -65,15 +65,11 @@ func (s *Service) untilDue() (time.Duration, error) {
 	if !attested {
 		return look, nil
 	}
-	r := s.catalog.Read()
-	next, err := r.NextDue()
-	if err := errors.Join(err, r.Close()); err != nil {
+	next, err := s.catalog.NextDue(now)
+	if err != nil || next <= now {
 		return 0, err
 	}
-	if next <= now {
-		return 0, nil
-	}
-	return min(look, time.Duration(min(int64(next-now), look.Milliseconds()))*time.Millisecond), err
+	return min(look, time.Duration(min(int64(next-now), look.Milliseconds()))*time.Millisecond), nil
 }
 
 // turnAway answers the commands that nobody will decide any more.

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"bytes"
+	"errors"
+	"math"
 	"sync"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -26,15 +28,14 @@ type Due struct {
 // Due gives what falls due at or before now, the earliest first, at most limit of it. What the Txn itself has
 // added is left for the next.
 func (t *Txn) Due(now events.Instant, limit int) ([]Due, error) {
-	floor := t.floor.get()
-	if bytes.Compare(floor, dueBefore(now+1)) >= 0 {
+	if t.floor.instant() > now {
 		return nil, nil
 	}
 	if err := t.catalog.store(); err != nil {
 		return nil, err
 	}
 	var due []Due
-	err := t.walk(floor, dueEnd, false, func(key, _ []byte) (bool, error) {
+	err := t.walk(t.floor.get(), dueEnd, false, func(key, _ []byte) (bool, error) {
 		d := readDue(key)
 		if d.At > now || len(due) == limit {
 			return false, nil
@@ -58,18 +59,24 @@ func (v *View) Expiring(behind, until events.Instant) (n int, err error) {
 	return n, err
 }
 
-// NextDue is the instant of the calendar's first entry, events.Never when it is empty. Call it from where the
-// catalog is written to, with no Txn open: it raises the calendar's floor.
-func (r *Reader) NextDue() (events.Instant, error) {
-	next, first := events.Never, dueEnd
+// NextDue is the instant of the calendar's first entry, or an earlier one that lies behind now: most of the time nothing has to be
+// read to tell. It is events.Never where nothing will fall due. Call it from where the catalog is written to, with no Txn open: it
+// raises the calendar's floor.
+func (c *Catalog) NextDue(now events.Instant) (events.Instant, error) {
+	if at := c.floor.instant(); at > now {
+		return at, nil
+	}
+	r := c.Read()
+	first := dueEnd
 	err := r.walk(r.floor.get(), dueEnd, false, func(key, _ []byte) (bool, error) {
-		next, first = readDue(key).At, bytes.Clone(key)
+		first = bytes.Clone(key)
 		return false, nil
 	})
-	if err == nil {
-		r.floor.raise(first, r.lowered)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return 0, err
 	}
-	return next, err
+	c.floor.raise(first, r.lowered)
+	return instantOf(first), nil
 }
 
 func readDue(key []byte) Due {
@@ -98,6 +105,21 @@ func (f *floor) lowerings() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.lowered
+}
+
+// instant is that before which nothing falls due.
+func (f *floor) instant() events.Instant { return instantOf(f.get()) }
+
+// instantOf reads a key of the calendar, or one of its ends.
+func instantOf(key []byte) events.Instant {
+	switch {
+	case bytes.Compare(key, dueEnd) >= 0:
+		return events.Never
+	case len(key) < len(dueBefore(0)):
+		return math.MinInt64
+	default:
+		return readDue(key).At
+	}
 }
 
 // lower makes room for a key that is about to be written, durable or not.

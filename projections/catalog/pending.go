@@ -35,6 +35,7 @@ type pending struct {
 // changes are what look-ups see of a pending. Only its Txn writes to them.
 type changes struct {
 	under   *pending         // what was changed before
+	spaces  uint32           // those of writes, see spaceBit
 	writes  map[string]write // that are looked up, but for what follows
 	keys    map[events.KeyID]keyRecord
 	counted map[string]Project
@@ -77,10 +78,21 @@ func (p *pending) Get(key []byte) ([]byte, io.Closer, error) {
 }
 
 func (p *pending) written(key []byte) (w write, written bool) {
+	bit := spaceBit(key)
 	for c := p.held(); c != nil && !written; c = c.under.held() {
-		w, written = c.writes[string(key)]
+		if c.spaces&bit != 0 {
+			w, written = c.writes[string(key)]
+		}
 	}
 	return w, written
+}
+
+// spaceBit stands for a key's space. Most commits write to few of them, and a look-up may have many commits to go through.
+func spaceBit(key []byte) uint32 { return 1 << (key[0] - 'A') }
+
+func (c *changes) write(key []byte, w write) {
+	c.spaces |= spaceBit(key)
+	c.writes[string(key)] = w
 }
 
 // key gives a key that was changed, or surely never was; the zero Key for this and for one that was deleted.
@@ -109,12 +121,12 @@ func (p *pending) count(project Project) { p.held().counted[project.Name] = proj
 // put keeps key and value: they must not be written to any more.
 func (p *pending) put(key, value []byte) error {
 	p.unseen.put(key)
-	p.held().writes[string(key)] = write{value: value}
+	p.held().write(key, write{value: value})
 	return p.batch.Set(key, value, nil)
 }
 
 func (p *pending) remove(key []byte) error {
-	p.held().writes[string(key)] = write{gone: true}
+	p.held().write(key, write{gone: true})
 	return p.batch.Delete(key, nil)
 }
 

@@ -34,7 +34,7 @@ type layer struct {
 const (
 	memTableBytes = 32 << 20
 	storeBytes    = memTableBytes / 2 // Pebble makes tables of such batches without a detour
-	storeLayers   = 64                // a look-up may have to go through as many
+	storeLayers   = 128               // a look-up may have to go through as many
 )
 
 func (u *unstored) add(l layer) {
