@@ -170,21 +170,35 @@ func (r *Reader) Close() error { return r.snapshot.Close() }
 
 // Apply folds entries of the log in. What is stored of them ends with one of them.
 func (c *Catalog) Apply(entries []events.Entry) error {
-	for _, e := range entries {
-		if err := c.apply(e); err != nil {
+	if len(entries) == 0 {
+		return nil
+	}
+	err := c.applyAtOnce(entries)
+	if err == nil || len(entries) == 1 {
+		return err
+	}
+	for i := range entries { // as far as they go
+		if err := c.applyAtOnce(entries[i : i+1]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Catalog) apply(e events.Entry) error {
-	t := c.Begin(e.Commit.First, e.StreamSeq, e.Commit.Time)
+func (c *Catalog) applyAtOnce(entries []events.Entry) error {
+	t := c.Begin(entries[0].Commit.First, entries[0].StreamSeq, entries[0].Commit.Time)
 	defer t.Discard()
-	if err := t.Fold(e.Commit.Events()...); err != nil {
-		return err
+	s := *c.state.Load()
+	for _, e := range entries {
+		t.streamSeq, t.at = e.StreamSeq, e.Commit.Time
+		if err := t.Fold(e.Commit.Events()...); err != nil {
+			return err
+		}
+		if err := t.pass(&s, e); err != nil {
+			return err
+		}
 	}
-	return t.Commit(e)
+	return t.commit(&s)
 }
 
 // Close flushes what is in memory, so that the next Open has less to fold in again.

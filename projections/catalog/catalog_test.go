@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/catalog"
 	"github.com/keyfleet/keyfleet/registry"
 	"github.com/keyfleet/keyfleet/registry/expiry"
@@ -229,4 +230,21 @@ func (w *world) requireHistory(c *catalog.Catalog) {
 	}
 	require.Greater(w.t, len(want), 100)
 	require.NoError(w.t, r.Close())
+}
+
+// TestMisfit: what stands before an event that fits nowhere is folded in, however it is handed over.
+func TestMisfit(t *testing.T) {
+	c := open(t, vfs.NewMem())
+	_, w := withKeys(t, vfs.NewMem())
+	w.entry(events.Position{Incarnation: events.Incarnation{1}, Seq: 3, StreamSeq: 3, Chain: w.log[2].Chain}, []events.Event{
+		{Project: "acme", Subject: [16]byte{keyA}, Rev: 7, Fact: &events.Disabled{}, Admin: events.Admin{}.Plain()},
+	})
+	require.ErrorIs(t, c.Apply(w.log), projections.ErrMisfit)
+	require.EqualValues(t, 3, c.Position().Seq)
+	require.ErrorIs(t, c.Apply(w.log[3:]), projections.ErrMisfit)
+	r := c.Read()
+	k, err := r.Key(events.KeyID{keyB})
+	require.NoError(t, err)
+	require.True(t, k.Exists())
+	require.NoError(t, errors.Join(r.Close(), c.Close()))
 }

@@ -67,19 +67,32 @@ func (t *Txn) Fold(es ...events.Event) error {
 
 // Commit makes what was folded in the catalog's state. e is the entry that held the events.
 func (t *Txn) Commit(e events.Entry) error {
-	position, err := t.catalog.Position().Next(e)
+	s := *t.catalog.state.Load()
+	if err := t.pass(&s, e); err != nil {
+		return err
+	}
+	return t.commit(&s)
+}
+
+// pass moves s behind an entry whose events are folded in, and none behind them.
+func (t *Txn) pass(s *state, e events.Entry) error {
+	position, err := s.position.Next(e)
 	if err != nil {
 		return err
 	}
 	if position.Seq+1 != t.next {
 		return fmt.Errorf("%w: folded up to Seq %d, the commit ends at %d", projections.ErrMisfit, t.next-1, position.Seq)
 	}
-	tree := t.catalog.state.Load().tree
+	s.position = position
 	for i := range e.Commit.Events() {
-		tree.Add(e.Commit.Leaf(i))
+		s.tree.Add(e.Commit.Leaf(i))
 	}
-	t.committed = true
-	return t.catalog.take(t.pending, &state{position: position, charter: *t.charter, tree: tree})
+	return nil
+}
+
+func (t *Txn) commit(s *state) error {
+	s.charter, t.committed = *t.charter, true
+	return t.catalog.take(t.pending, s)
 }
 
 // Discard drops what was folded in, unless it was committed. Nothing may be asked of the Txn from then on but by the one behind it.
