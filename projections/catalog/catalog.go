@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -143,30 +144,58 @@ func (c *Catalog) Ring() *sealing.Ring { return c.ring }
 // Charter is what the log says of itself up to Position. It must not be written to.
 func (c *Catalog) Charter() *projections.Charter { return &c.state.Load().charter }
 
-// Read gives a view of the state at this moment. It must be released with Close.
+// Read gives a view of the state at this moment, or a little later: see Reader. It must be released with Close.
 func (c *Catalog) Read() *Reader {
-	// State first: a commit in between makes the snapshot newer than the Position that it is answered with.
+	// State first: a commit in between makes what is read newer than the Position that it is answered with.
 	s := c.state.Load()
 	lowered := c.floor.lowerings()
-	var r closingReader
-	if err := c.store(); err != nil {
-		r = unreadable{err}
-	} else {
-		r = c.db.NewSnapshot()
-	}
-	return &Reader{View: View{r: r, charter: &s.charter, floor: c.floor}, Position: s.position, snapshot: r, lowered: lowered}
+	r := &reading{catalog: c, pending: &pending{DB: c.db}}
+	r.changes.Store(&changes{under: c.unstored.newest()})
+	return &Reader{View: View{r: r, pending: r.pending, charter: &s.charter, floor: c.floor}, Position: s.position, reading: r, lowered: lowered}
 }
 
-// Reader is a View at a Position, or a little newer.
+// Reader is a View at a Position, or a little newer: look-ups see what was committed when it was opened, or since; from the first
+// iteration on everything is read from one state, that of then. One goroutine may use it at a time.
 type Reader struct {
 	View
 	Position events.Position
-	snapshot io.Closer
-	lowered  int // the floor's count when the snapshot was taken
+	reading  *reading
+	lowered  int // the floor's count when it was opened
 }
 
 // Close releases the reader.
-func (r *Reader) Close() error { return r.snapshot.Close() }
+func (r *Reader) Close() error { return r.reading.Close() }
+
+// reading is what a Reader reads. Who only looks up is spared the wait until everything is stored.
+type reading struct {
+	*pending
+	catalog  *Catalog
+	snapshot *pebble.Snapshot // from the first iteration on
+}
+
+func (r *reading) Get(key []byte) ([]byte, io.Closer, error) {
+	if r.snapshot != nil {
+		return r.snapshot.Get(key)
+	}
+	return r.pending.Get(key)
+}
+
+func (r *reading) NewIter(o *pebble.IterOptions) (*pebble.Iterator, error) {
+	if r.snapshot == nil {
+		if err := r.catalog.store(); err != nil { // look-ups find nothing unstored any more from here on
+			return nil, err
+		}
+		r.snapshot = r.catalog.db.NewSnapshot()
+	}
+	return r.snapshot.NewIter(o)
+}
+
+func (r *reading) Close() error {
+	if r.snapshot == nil {
+		return nil
+	}
+	return r.snapshot.Close()
+}
 
 // Apply folds entries of the log in. What is stored of them ends with one of them.
 func (c *Catalog) Apply(entries []events.Entry) error {

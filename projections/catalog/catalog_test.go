@@ -248,3 +248,79 @@ func TestMisfit(t *testing.T) {
 	require.True(t, k.Exists())
 	require.NoError(t, errors.Join(r.Close(), c.Close()))
 }
+
+// TestReader: look-ups of a reader see what those of a decision would, whether it is stored or not, and so do those behind an
+// iteration; a reader that iterated goes on in that state.
+func TestReader(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: 1_800_000_000_000}
+	c := open(t, vfs.NewMem())
+	w.append(c, events.Event{Fact: &events.LogOpened{Incarnation: events.Incarnation{1}}, Admin: events.Admin{}.Plain()})
+	found := 0
+	compare := func(want, got registry.State) {
+		for _, project := range []string{"acme", "zeta"} {
+			p, err := want.Project(project)
+			require.NoError(t, err)
+			have, err := got.Project(project)
+			require.NoError(t, err)
+			require.Equal(t, p, have)
+			for i := range 40 {
+				k, err := want.KeyNamed(project, fmt.Sprintf("key-%d", i))
+				require.NoError(t, err)
+				have, err := got.KeyNamed(project, fmt.Sprintf("key-%d", i))
+				require.NoError(t, err)
+				require.Equal(t, k, have)
+				if k.Exists() {
+					found++
+				}
+			}
+		}
+	}
+	for range 200 {
+		for range w.rng.IntN(5) {
+			w.step(c)
+		}
+		r, at := c.Read(), c.Position()
+		require.Equal(t, at, r.Position)
+		txn := c.Begin(at.Seq+1, at.StreamSeq+1, w.now)
+		compare(txn, r)
+		txn.Discard()
+		if w.rng.IntN(10) == 0 {
+			for range 20 {
+				w.step(c)
+			}
+			then := c.Read()
+			for _, reader := range []*catalog.Reader{then, r} {
+				all, err := reader.Projects()
+				require.NoError(t, err)
+				for _, p := range all {
+					have, err := reader.Project(p.Name)
+					require.NoError(t, err)
+					require.Equal(t, p, have)
+				}
+			}
+			compare(then, r)
+			was := revisions(t, r)
+			for range 20 {
+				w.step(c)
+			}
+			require.Equal(t, was, revisions(t, r))
+			require.NoError(t, then.Close())
+		}
+		require.NoError(t, r.Close())
+	}
+	require.Greater(t, found, 1000)
+	require.NoError(t, c.Close())
+}
+
+func revisions(t *testing.T, r *catalog.Reader) (all []uint64) {
+	for _, project := range []string{"acme", "zeta"} {
+		for i := range 40 {
+			k, err := r.KeyNamed(project, fmt.Sprintf("key-%d", i))
+			require.NoError(t, err)
+			all = append(all, k.Rev)
+		}
+	}
+	return all
+}

@@ -17,17 +17,12 @@ type reader interface {
 	NewIter(*pebble.IterOptions) (*pebble.Iterator, error)
 }
 
-type closingReader interface {
-	reader
-	io.Closer
-}
-
 // pending is what a Txn has changed, over what was changed before and the database. Look-ups see it; iterators do not: the one
 // thing that decisions iterate over is the calendar, see Txn.Due. (An indexed batch shows both, and costs a second skiplist
 // for every write and read.)
 type pending struct {
 	*store.DB
-	unseen  *unseen
+	unseen  *unseen                 // the writer's
 	batch   *pebble.Batch           // but for keys and counts
 	changes atomic.Pointer[changes] // nil once they are in the database
 }

@@ -43,13 +43,9 @@ func (c *Catalog) begin(under *pending, charter *projections.Charter, first even
 
 // Project is View's, the counts so far included.
 func (t *Txn) Project(name string) (Project, error) {
-	p, known := t.pending.project(name)
-	if known {
-		return p, nil
-	}
 	p, err := t.View.Project(name)
 	if err == nil && p.OpenedSeq > 0 {
-		t.pending.count(p)
+		t.pending.count(p) // so that the next look finds it at once
 	}
 	return p, err
 }

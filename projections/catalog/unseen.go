@@ -29,8 +29,11 @@ func (u *unseen) put(key []byte) {
 	}
 }
 
-// has reports whether surely nothing was ever put under key.
+// has reports whether surely nothing was ever put under key. A nil unseen knows of nothing.
 func (u *unseen) has(key []byte) bool {
+	if u == nil {
+		return false
+	}
 	stored := u.stored.Load()
 	if stored == nil || !asked[key[0]] {
 		return false

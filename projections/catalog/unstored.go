@@ -3,7 +3,6 @@ package catalog
 import (
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 
@@ -13,7 +12,7 @@ import (
 )
 
 // unstored is what was committed and is not in the database yet: Pebble takes a large batch for half the work that many small
-// ones are. Whoever is about to iterate has it stored first. A crash loses it, as it loses what Pebble has in memory: the log has it.
+// ones are. Look-ups go through it; whoever is about to iterate has it stored first. A crash loses it, as it loses what Pebble has in memory: the log has it.
 type unstored struct {
 	storing sync.Mutex // held by who stores
 	beside  atomic.Bool
@@ -128,10 +127,3 @@ func (c *Catalog) store() error {
 	}
 	return err
 }
-
-// unreadable stands for what could not be stored.
-type unreadable struct{ why error }
-
-func (u unreadable) Get([]byte) ([]byte, io.Closer, error)                 { return nil, nil, u.why }
-func (u unreadable) NewIter(*pebble.IterOptions) (*pebble.Iterator, error) { return nil, u.why }
-func (u unreadable) Close() error                                          { return nil }

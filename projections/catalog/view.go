@@ -17,7 +17,7 @@ import (
 // every error is one of the disk.
 type View struct {
 	r       reader
-	pending *pending // of a Txn
+	pending *pending // nil where nothing is read but the database
 	charter *projections.Charter
 	floor   *floor // of the calendar
 }
@@ -91,6 +91,9 @@ func (v *View) deploymentAt(pointer []byte) (projections.Deployment, error) {
 
 // Project finds a project by its name.
 func (v *View) Project(name string) (p Project, err error) {
+	if p, known := v.pending.project(name); known {
+		return p, nil
+	}
 	_, err = v.get(projectKey(name), &p)
 	return p, err
 }
