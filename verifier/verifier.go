@@ -41,7 +41,7 @@ type Options struct {
 	ReportEvery   time.Duration // between reports, at most; default 25 s
 	MinSeqWait    time.Duration // how long a check waits for its MinSeq at most; default 1 s
 	MinSeqWaiters int           // how many checks may wait at a time; default 1024
-	CacheBytes    int64         // of the index; default 256 MiB
+	CacheBytes    int64         // of the index; default 128 MiB
 	ScrubEvery    time.Duration // between two readings of the whole index for damage; default 1 h
 	ScrubPace     int           // of them, in bytes a second; default 16 MiB
 

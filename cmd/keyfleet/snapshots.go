@@ -16,7 +16,7 @@ func (r *registryParts) startSnapshots(ctx context.Context, stop *stopping, log 
 	if err != nil {
 		return err
 	}
-	index, err := keyindex.Open(filepath.Join(r.data, "keyindex"), keyindex.Options{CacheBytes: 32 << 20, FrontBytes: -1, Log: stop.log})
+	index, err := keyindex.Open(filepath.Join(r.data, "keyindex"), keyindex.Options{FrontBytes: -1, Log: stop.log})
 	if err != nil {
 		return err
 	}

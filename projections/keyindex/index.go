@@ -19,7 +19,7 @@ import (
 
 // Options of an index. The zero value is fit for production.
 type Options struct {
-	CacheBytes    int64  // block cache; default 256 MiB
+	CacheBytes    int64  // block cache; default 128 MiB
 	FrontBytes    int64  // what the front may take in memory, about 100 bytes a key; default 1 GiB, below 0: there is none
 	MemTableBytes uint64 // default 4 MiB: a larger one slows reads, a smaller one writes
 	Log           *slog.Logger

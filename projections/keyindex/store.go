@@ -57,7 +57,7 @@ func (idx *Index) closeStore() error {
 // open opens a store. What is damaged in it must not end the process, and with it the answer to whom that does not concern.
 func (o *Options) open(dir string, onDamage func(error)) (*store.DB, error) {
 	return store.Open(dir, store.Options{
-		CacheBytes:    cmp.Or(o.CacheBytes, 256<<20),
+		CacheBytes:    cmp.Or(o.CacheBytes, 128<<20),
 		MemTableBytes: cmp.Or(o.MemTableBytes, 4<<20),
 		FS:            o.FS,
 		Log:           o.Log,
