@@ -12,7 +12,8 @@ import (
 )
 
 // unstored is what was committed and is not in the database yet: Pebble takes a large batch for half the work that many small
-// ones are. Look-ups go through it; whoever is about to iterate has it stored first. A crash loses it, as it loses what Pebble has in memory: the log has it.
+// ones are. Look-ups go through it; whoever is about to iterate has it stored first. A crash loses it, as it loses what Pebble has
+// in memory: the log has it.
 type unstored struct {
 	storing sync.Mutex // held by who stores
 	beside  atomic.Bool
