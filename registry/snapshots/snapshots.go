@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -34,6 +35,8 @@ type Options struct {
 type Keeper struct {
 	opts Options
 	due  events.Seq // the next one is due at this Seq; 0: not known yet
+
+	surplus bool // there may be more than are kept
 }
 
 // The newest so many snapshots are kept.
@@ -72,7 +75,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-look.C:
 		}
 		if err := k.make(ctx); err != nil && ctx.Err() == nil {
-			k.opts.Log.Warn("no snapshot could be made; the next attempt is under way soon", "error", err)
+			k.opts.Log.Warn("no snapshot could be made, or older ones not removed; the next attempt is under way soon", "error", err)
 		}
 	}
 }
@@ -92,7 +95,7 @@ func (k *Keeper) make(ctx context.Context) error {
 		k.due = k.after(&newest)
 	}
 	if k.opts.Index.Position().Seq < k.due {
-		return nil
+		return k.prune(ctx, public)
 	}
 	began := time.Now()
 	made, err := snapshot.Build(ctx, k.opts.Index, k.opts.Objects, k.opts.Key)
@@ -101,7 +104,20 @@ func (k *Keeper) make(ctx context.Context) error {
 	}
 	k.due = k.after(&made)
 	k.opts.Log.Info("snapshot made", "seq", made.Position.Seq, "tables", len(made.Tables), "bytes", made.Size(), "took", time.Since(began))
-	return snapshot.Prune(ctx, k.opts.Objects, kept, public)
+	k.surplus = true
+	return k.prune(ctx, public)
+}
+
+// prune removes what is older than the newest snapshots, once for each that was made.
+func (k *Keeper) prune(ctx context.Context, public events.PublicKey) error {
+	if !k.surplus {
+		return nil
+	}
+	if err := snapshot.Prune(ctx, k.opts.Objects, kept, public); err != nil {
+		return fmt.Errorf("remove older snapshots: %w", err)
+	}
+	k.surplus = false
+	return nil
 }
 
 // after is the Seq at which the next is due. A large one is worth more events: each event saves a verifier some 10 µs, and a

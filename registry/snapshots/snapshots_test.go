@@ -3,6 +3,7 @@ package snapshots_test
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
@@ -42,7 +43,7 @@ func start(t *testing.T, every events.Seq, active bool) *hub {
 	index, err := keyindex.Open(filepath.Join(t.TempDir(), "keyindex"), keyindex.Options{})
 	require.NoError(t, err)
 	keeper := snapshots.New(snapshots.Options{
-		Source: h.log, Index: index, Objects: store, Key: eventlogtest.SigningKey, Active: h.active.Load,
+		Source: h.log, Index: index, Objects: &clumsy{Snapshots: store}, Key: eventlogtest.SigningKey, Active: h.active.Load,
 		Every: every, Look: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -54,6 +55,21 @@ func start(t *testing.T, every events.Seq, active bool) *hub {
 		require.NoError(t, index.Close())
 	})
 	return h
+}
+
+// clumsy fails at the first of every two deletions.
+type clumsy struct {
+	*eventlog.Snapshots
+	deletions int
+}
+
+var errClumsy = errors.New("the first of two deletions fails")
+
+func (c *clumsy) Delete(ctx context.Context, name string) error {
+	if c.deletions++; c.deletions%2 == 1 {
+		return errClumsy
+	}
+	return c.Snapshots.Delete(ctx, name)
 }
 
 func (h *hub) grow(commits int) {
