@@ -21,13 +21,9 @@ import (
 // TestFold plays random commands with crashes in between. After each crash the position is that of an exact prefix
 // of the log; folded on from there, the catalog is to the byte what one fold of the whole log makes.
 func TestFold(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
 	fs := vfs.NewCrashableMem()
-	c := open(t, fs)
-	w := &world{t: t, rng: rng, now: 1_800_000_000_000}
-	w.append(c, events.Event{Fact: &events.LogOpened{Incarnation: events.Incarnation{1}}, Admin: events.Admin{}.Plain()})
+	c, w := begin(t, fs)
+	rng := w.rng
 	for step := range 8000 {
 		w.step(c)
 		if rng.IntN(300) == 0 {
@@ -54,11 +50,7 @@ func TestFold(t *testing.T) {
 // TestNext decides each commit's commands while the commit before is still being folded in. What comes of it is to the byte
 // what one fold of the whole log makes.
 func TestNext(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: 1_800_000_000_000}
-	c := open(t, vfs.NewMem())
-	w.append(c, events.Event{Fact: &events.LogOpened{Incarnation: events.Incarnation{1}}, Admin: events.Admin{}.Plain()})
+	c, w := begin(t, vfs.NewMem())
 	at := c.Position()
 	flying := c.Begin(at.Seq+1, at.StreamSeq+1, w.now)
 	first := events.Event{Project: "acme", Fact: &events.ProjectOpened{}, Admin: events.Admin{}.Plain()}
@@ -98,6 +90,15 @@ type world struct {
 	rng *rand.Rand
 	now events.Instant
 	log []events.Entry
+}
+
+// begin opens a catalog of a log that has just been opened, with chance of its own.
+func begin(t *testing.T, fs vfs.FS) (*catalog.Catalog, *world) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	c, w := open(t, fs), &world{t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: 1_800_000_000_000}
+	w.append(c, events.Event{Fact: &events.LogOpened{Incarnation: events.Incarnation{1}}, Admin: events.Admin{}.Plain()})
+	return c, w
 }
 
 func (w *world) step(c *catalog.Catalog) {
@@ -232,6 +233,35 @@ func (w *world) requireHistory(c *catalog.Catalog) {
 	require.NoError(w.t, r.Close())
 }
 
+// TestHistoryMeanwhile: a history is that of the moment at which it was begun, whatever happens to the key before it is read.
+func TestHistoryMeanwhile(t *testing.T) {
+	c, w := withKeys(t, vfs.NewMem())
+	say := func(rev uint64, f events.Fact) {
+		w.append(c, events.Event{Project: "acme", Subject: [16]byte{keyA}, Rev: rev, Fact: f, Admin: events.Admin{}.Plain()})
+	}
+	say(2, &events.Disabled{})
+	for _, meanwhile := range []func(){
+		func() { say(3, &events.Enabled{}); say(4, &events.Disabled{}) },
+		func() { say(5, &events.Deleted{}) },
+	} {
+		r := c.Read()
+		var seqs []events.Seq
+		k, err := r.Key(events.KeyID{keyA})
+		require.NoError(t, err)
+		require.NoError(t, r.History(events.KeyID{keyA}, func(at catalog.Place) (bool, error) {
+			if seqs = append(seqs, at.Seq); len(seqs) == 1 {
+				require.Equal(t, k.Seq, at.Seq)
+				meanwhile()
+			}
+			return true, nil
+		}))
+		require.Len(t, seqs, int(k.Rev))
+		require.IsDecreasing(t, seqs)
+		require.NoError(t, r.Close())
+	}
+	require.NoError(t, c.Close())
+}
+
 // TestMisfit: what stands before an event that fits nowhere is folded in, however it is handed over.
 func TestMisfit(t *testing.T) {
 	c := open(t, vfs.NewMem())
@@ -252,11 +282,7 @@ func TestMisfit(t *testing.T) {
 // TestReader: look-ups of a reader see what those of a decision would, whether it is stored or not, and so do those behind an
 // iteration; a reader that iterated goes on in that state.
 func TestReader(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: 1_800_000_000_000}
-	c := open(t, vfs.NewMem())
-	w.append(c, events.Event{Fact: &events.LogOpened{Incarnation: events.Incarnation{1}}, Admin: events.Admin{}.Plain()})
+	c, w := begin(t, vfs.NewMem())
 	found := 0
 	compare := func(want, got registry.State) {
 		for _, project := range []string{"acme", "zeta"} {

@@ -179,12 +179,14 @@ func (v *View) History(id events.KeyID, yield func(Place) (bool, error)) error {
 	if err != nil {
 		return err
 	}
+	before := after(idKey(historySpace, id))
 	if newest.Exists() {
 		if more, err := yield(Place{Seq: newest.Seq, StreamSeq: newest.StreamSeq}); err != nil || !more {
 			return err
 		}
+		before = historyKey(id, newest.Seq) // a Reader may iterate over a newer state than it found the key in
 	}
-	return v.within(idKey(historySpace, id), true, func(key, value []byte) (bool, error) {
+	return v.walk(idKey(historySpace, id), before, true, func(key, value []byte) (bool, error) {
 		return yield(Place{
 			Seq:       events.Seq(binary.BigEndian.Uint64(key[17:])),
 			StreamSeq: binary.BigEndian.Uint64(value),
