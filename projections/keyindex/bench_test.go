@@ -59,12 +59,10 @@ func BenchmarkApplyLimit(b *testing.B) {
 	b.ResetTimer()
 	for some := range slices.Chunk(keys, size) {
 		batch := db.NewBatch()
-		w := writer{b: batch}
 		for i := range some {
-			w.set(digestKey(some[i].Digest), encodeKey(&some[i]))
-			w.set(idKey(some[i].ID), some[i].Digest[:])
+			require.NoError(b, batch.Set(digestKey(some[i].Digest), appendKey(nil, &some[i]), nil))
+			require.NoError(b, batch.Set(idKey(some[i].ID), some[i].Digest[:], nil))
 		}
-		require.NoError(b, w.err)
 		require.NoError(b, batch.Commit(pebble.NoSync))
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")

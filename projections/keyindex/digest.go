@@ -14,10 +14,7 @@ const DigestVersion = 1
 // recordSum is the digest of an index as a number: the sum modulo 2^256 of the SHA-256 of its records, lowest word
 // first. Records come and go in any order, one at a time, so that it costs what changes and not what is there. Equal
 // sums mean equal records where damage and faults are feared; it is no proof against an author of records.
-type recordSum struct {
-	words   [4]uint64
-	scratch []byte
-}
+type recordSum struct{ words [4]uint64 }
 
 func sumOf(d events.Digest) recordSum {
 	var s recordSum
@@ -34,9 +31,10 @@ func (s *recordSum) digest() (d events.Digest) {
 	return d
 }
 
-func (s *recordSum) add(key, value []byte) {
-	record := s.record(key, value)
-	s.addAll(&record)
+// add counts a record in, as appendRecord lays it out.
+func (s *recordSum) add(record []byte) {
+	one := sumOf(sha256.Sum256(record))
+	s.addAll(&one)
 }
 
 func (s *recordSum) addAll(other *recordSum) {
@@ -46,22 +44,25 @@ func (s *recordSum) addAll(other *recordSum) {
 	}
 }
 
-func (s *recordSum) subtract(key, value []byte) {
-	record := s.record(key, value)
+// subtract takes a record out again.
+func (s *recordSum) subtract(record []byte) {
+	one := sumOf(sha256.Sum256(record))
 	var borrow uint64
 	for i := range s.words {
-		s.words[i], borrow = bits.Sub64(s.words[i], record.words[i], borrow)
+		s.words[i], borrow = bits.Sub64(s.words[i], one.words[i], borrow)
 	}
 }
 
-// record is the sum of one record. The lengths keep key and value apart.
-func (s *recordSum) record(key, value []byte) recordSum {
-	if s.scratch == nil {
-		s.scratch = make([]byte, 0, 512) // of most keys
-	}
-	b := binary.AppendUvarint(s.scratch[:0], uint64(len(key)))
-	b = append(b, key...)
-	b = binary.AppendUvarint(b, uint64(len(value)))
-	s.scratch = append(b, value...)
-	return sumOf(sha256.Sum256(s.scratch))
+// appendRecord lays a record out as digests take it. The lengths keep key and value apart.
+func appendRecord(b, key, value []byte) []byte {
+	b = append(binary.AppendUvarint(b, uint64(len(key))), key...)
+	return append(binary.AppendUvarint(b, uint64(len(value))), value...)
+}
+
+// splitRecord takes apart what appendRecord laid out, and what may follow it.
+func splitRecord(b []byte) (key, value []byte) {
+	n, length := binary.Uvarint(b)
+	key, b = b[length:][:n], b[length:][n:]
+	n, length = binary.Uvarint(b)
+	return key, b[length:][:n]
 }

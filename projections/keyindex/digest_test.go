@@ -103,7 +103,7 @@ func TestDamageOutlivesTheDamagedRecord(t *testing.T) {
 
 	k := *h.keys[id]
 	k.ExpiresAt = events.Never
-	require.NoError(t, damaged.db.Set(digestKey(k.Digest), encodeKey(&k), pebble.NoSync))
+	require.NoError(t, damaged.db.Set(digestKey(k.Digest), appendKey(nil, &k), pebble.NoSync))
 	both(h.commit(h.tell("demo", id, &events.ExpiryChanged{ExpiresAt: 2})))
 	require.Equal(t, dump(t, healthy)[string(digestKey(k.Digest))], dump(t, damaged)[string(digestKey(k.Digest))])
 	require.NotEqual(t, digestOf(healthy), digestOf(damaged))

@@ -146,11 +146,11 @@ func (idx *Index) Apply(entries []events.Entry) (err error) {
 			return idx.noteDamage(err)
 		}
 	}
-	batch := idx.db.NewBatch()
-	defer func() { _ = batch.Close() }()
-	if err := c.write(batch); err != nil {
+	batch, err := c.batch()
+	if err != nil {
 		return err
 	}
+	defer func() { _ = batch.Close() }()
 	if err := batch.Commit(pebble.NoSync); err != nil {
 		return err
 	}

@@ -138,7 +138,7 @@ func digestStored(ctx context.Context, db *store.DB) (events.Digest, error) {
 	for range runtime.GOMAXPROCS(0) {
 		readers.Go(func() {
 			for s := range spans {
-				sum, err := sumOfSpan(ctx, db, s)
+				sum, err := sumOfSpan(ctx, db, s, newPace(0))
 				mu.Lock()
 				total.addAll(&sum)
 				failed = errors.Join(failed, err)
@@ -150,9 +150,11 @@ func digestStored(ctx context.Context, db *store.DB) (events.Digest, error) {
 	return total.digest(), failed
 }
 
-func sumOfSpan(ctx context.Context, r pebble.Reader, s span) (sum recordSum, err error) {
-	err = eachRecord(ctx, r, s, newPace(0), func(key, value []byte) error {
-		sum.add(key, value)
+func sumOfSpan(ctx context.Context, r pebble.Reader, s span, pace *pace) (sum recordSum, err error) {
+	var record []byte
+	err = eachRecord(ctx, r, s, pace, func(key, value []byte) error {
+		record = appendRecord(record[:0], key, value)
+		sum.add(record)
 		return nil
 	})
 	return sum, err

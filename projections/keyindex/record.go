@@ -34,13 +34,13 @@ func bit(flag byte, set bool) byte {
 	return 0
 }
 
-func encodeAlias(of events.Digest) []byte { return append([]byte{aliasForm}, of[:]...) }
+// appendAlias appends the record of an alias to b.
+func appendAlias(b []byte, of events.Digest) []byte { return append(append(b, aliasForm), of[:]...) }
 
-// encodeKey lays out the edge part of k. What is needed to decide stands first and at fixed places.
-func encodeKey(k *projections.Key) []byte {
+// appendKey appends the edge part of k to b. What is needed to decide stands first and at fixed places.
+func appendKey(b []byte, k *projections.Key) []byte {
 	flags := bit(flagForeign, k.Foreign) | bit(flagExpired, k.Expired) | bit(flagDisabled, k.Disabled) |
 		bit(flagGrace, k.Grace != projections.Grace{}) | bit(flagAdmin, k.Role != "" || k.Scope != "")
-	b := make([]byte, 0, 128+len(k.Project)+16*len(k.Deployments))
 	b = append(b, recordForm, flags)
 	b = append(b, k.ID[:]...)
 	b = binary.BigEndian.AppendUint64(b, k.Rev)

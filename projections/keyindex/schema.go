@@ -24,5 +24,5 @@ var (
 )
 
 func deploymentKey(id events.DeploymentID) []byte { return append([]byte{deploymentSpace}, id[:]...) }
-func idKey(id events.KeyID) []byte                { return append([]byte{idSpace}, id[:]...) }
-func digestKey(d events.Digest) []byte            { return append([]byte{digestSpace}, d[:]...) }
+func idKey(id events.KeyID) []byte                { return append(append(make([]byte, 0, 1+len(id)), idSpace), id[:]...) }
+func digestKey(d events.Digest) []byte            { return append(append(make([]byte, 0, 1+len(d)), digestSpace), d[:]...) }

@@ -68,11 +68,7 @@ func (d *Deployments) equal(other *Deployments) bool {
 
 // holdDigest compares the records that r holds with the digest stored beside them.
 func holdDigest(ctx context.Context, r pebble.Reader, kept *view, pace *pace) error {
-	var sum recordSum
-	err := eachRecord(ctx, r, span{}, pace, func(key, value []byte) error {
-		sum.add(key, value)
-		return nil
-	})
+	sum, err := sumOfSpan(ctx, r, span{}, pace)
 	if err == nil && sum.digest() != kept.digest {
 		err = fmt.Errorf("%w: at Seq %d the records stored come to %s, the log to %s",
 			ErrDiverged, kept.position.Seq, sum.digest(), kept.digest)

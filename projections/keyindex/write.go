@@ -1,43 +1,51 @@
 package keyindex
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"slices"
+
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
-// write puts the change into a batch, and into the digest. A record that goes is taken out of the digest as it was
+// batch puts the change into a batch, and into the digest. A record that goes is taken out of the digest as it was
 // read, not as it should have been: damage then shows, instead of going with it.
-func (c *change) write(b *pebble.Batch) error {
-	w := writer{b: b, sum: sumOf(c.from.digest)}
+func (c *change) batch() (*pebble.Batch, error) {
+	w := newWriter(c.from.digest, len(c.keys.all)+len(c.places.all))
 	if err := c.writeCharter(&w); err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.writeDeployments(&w); err != nil {
-		return err
+		return nil, err
 	}
 	for _, k := range c.keys.all {
 		if k.stored != k.Digest {
 			w.replace(idKey(k.id), textOf(k.stored), textOf(k.Digest))
 		}
 	}
+	var room [256]byte
 	for _, p := range c.places.all {
-		w.replace(digestKey(p.digest), p.stored, p.entry())
+		w.replace(digestKey(p.digest), p.stored, p.entry(room[:0]))
 	}
 	c.next.digest = w.sum.digest()
 	w.set(positionKey, encodePosition(c.next.position, c.next.digest))
-	return w.err
+	return w.batch(c.db)
 }
 
-// entry is what has to stand under the digest; nil for nothing.
-func (p *place) entry() []byte {
+// entry appends what has to stand under the digest to b; nil for nothing.
+func (p *place) entry(b []byte) []byte {
 	switch {
 	case p.owner.IsZero():
 		return nil
 	case p.digest == p.to.Digest:
-		return encodeKey(&p.to.Key)
+		return appendKey(b, &p.to.Key)
 	default:
-		return encodeAlias(p.to.Digest)
+		return appendAlias(b, p.to.Digest)
 	}
 }
 
@@ -81,28 +89,73 @@ func (c *change) writeCharter(w *writer) error {
 	return nil
 }
 
-// writer fills a batch and keeps the digest with it. It keeps the first error.
+// writer lays out what a batch will hold, and keeps the digest with it.
 type writer struct {
-	b   *pebble.Batch
-	sum recordSum
-	err error
+	sum     recordSum
+	text    []byte // records one behind the other, each as the digest takes it
+	written []written
+}
+
+// written is a record in a writer's text.
+type written struct {
+	prefix uint64 // of the key
+	at     int    // in text
+	gone   bool   // it is to be deleted, and has no value
+}
+
+func newWriter(digest events.Digest, records int) writer {
+	const usual = 100 // bytes of a record
+	return writer{
+		sum: sumOf(digest), text: make([]byte, 0, records*usual), written: make([]written, 0, records+1),
+	}
 }
 
 // replace puts next where old stands; nil is no record.
 func (w *writer) replace(key, old, next []byte) {
 	if old != nil {
-		w.sum.subtract(key, old)
+		w.sum.subtract(appendRecord(w.text[len(w.text):], key, old))
 	}
 	if next != nil {
-		w.sum.add(key, next)
-		w.set(key, next)
-	} else if old != nil && w.err == nil {
-		w.err = w.b.Delete(key, nil)
+		w.sum.add(w.append(key, next, false))
+	} else if old != nil {
+		w.append(key, nil, true)
 	}
 }
 
-func (w *writer) set(key, value []byte) {
-	if w.err == nil {
-		w.err = w.b.Set(key, value, nil)
+// set is replace for what the digest is not of.
+func (w *writer) set(key, value []byte) { w.append(key, value, false) }
+
+func (w *writer) append(key, value []byte, gone bool) (record []byte) {
+	var prefix [8]byte
+	copy(prefix[:], key)
+	at := len(w.text)
+	w.written = append(w.written, written{binary.BigEndian.Uint64(prefix[:]), at, gone})
+	w.text = appendRecord(w.text, key, value)
+	return w.text[at:]
+}
+
+// batch is everything, in order: the store sorts what is large, and does so slowly unless that was done.
+func (w *writer) batch(db *store.DB) (*pebble.Batch, error) {
+	slices.SortFunc(w.written, func(a, b written) int {
+		if a.prefix != b.prefix {
+			return cmp.Compare(a.prefix, b.prefix)
+		}
+		keyA, _ := splitRecord(w.text[a.at:])
+		keyB, _ := splitRecord(w.text[b.at:])
+		return bytes.Compare(keyA, keyB)
+	})
+	const header = 16 // of a batch, and as much more of a record than in text
+	b := db.NewBatchWithSize(len(w.text) + header*(1+len(w.written)))
+	for _, r := range w.written {
+		var err error
+		if key, value := splitRecord(w.text[r.at:]); r.gone {
+			err = b.Delete(key, nil)
+		} else {
+			err = b.Set(key, value, nil)
+		}
+		if err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
 	}
+	return b, nil
 }
