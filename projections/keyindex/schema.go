@@ -24,5 +24,9 @@ var (
 )
 
 func deploymentKey(id events.DeploymentID) []byte { return append([]byte{deploymentSpace}, id[:]...) }
-func idKey(id events.KeyID) []byte                { return append(append(make([]byte, 0, 1+len(id)), idSpace), id[:]...) }
-func digestKey(d events.Digest) []byte            { return append(append(make([]byte, 0, 1+len(d)), digestSpace), d[:]...) }
+func idKey(id events.KeyID) []byte {
+	return append(append(make([]byte, 0, 1+len(id)), idSpace), id[:]...)
+}
+func digestKey(d events.Digest) []byte {
+	return append(append(make([]byte, 0, 1+len(d)), digestSpace), d[:]...)
+}

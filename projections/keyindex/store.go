@@ -56,9 +56,14 @@ func (idx *Index) closeStore() error {
 
 // open opens a store. What is damaged in it must not end the process, and with it the answer to whom that does not concern.
 func (o *Options) open(dir string, onDamage func(error)) (*store.DB, error) {
+	unsorted := 0
+	if o.frontBytes() > 0 { // checks do not wait for the store
+		unsorted = 8
+	}
 	return store.Open(dir, store.Options{
 		CacheBytes:    cmp.Or(o.CacheBytes, 128<<20),
 		MemTableBytes: cmp.Or(o.MemTableBytes, 4<<20),
+		Unsorted:      unsorted,
 		FS:            o.FS,
 		Log:           o.Log,
 		OnDamage:      onDamage,

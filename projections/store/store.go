@@ -21,6 +21,7 @@ import (
 type Options struct {
 	CacheBytes    int64        // of blocks that were read
 	MemTableBytes uint64       // of what is not on disk yet, before it is written there
+	Unsorted      int          // so many of those may lie on disk as they came; default 4. More are quicker to write and slower to read
 	FS            vfs.FS       // default: the operating system's
 	Log           *slog.Logger // default: discarded
 
@@ -51,6 +52,9 @@ func Open(dir string, opts Options) (*DB, error) {
 	}
 	if opts.OnDamage != nil {
 		o.EventListener.DataCorruption = func(info pebble.DataCorruptionInfo) { opts.OnDamage(fmt.Errorf("%s", info)) }
+	}
+	if opts.Unsorted > 0 {
+		o.L0CompactionThreshold, o.L0StopWritesThreshold = opts.Unsorted, 3*opts.Unsorted // as far apart as Pebble's own
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
