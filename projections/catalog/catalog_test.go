@@ -207,6 +207,44 @@ func TestProjectOpenedAgain(t *testing.T) {
 	require.Equal(t, catalog.Project{Name: "acme", OpenedAt: 5, OpenedSeq: 2, Keys: 1}, p)
 }
 
+// TestDeploymentsOfATxn: each look finds a deployment as the events so far have left it, in the Txn that took them and behind it.
+func TestDeploymentsOfATxn(t *testing.T) {
+	c := open(t, vfs.NewMem())
+	defer func() { require.NoError(t, c.Close()) }()
+	txn := c.Begin(1, 1, 5)
+	defer txn.Discard()
+	fold := func(subject byte, rev uint64, fact events.Fact) {
+		require.NoError(t, txn.Fold(events.Event{
+			Project: "acme", Subject: [16]byte{subject}, Rev: rev, Fact: fact, Admin: events.Admin{}.Plain(),
+		}))
+	}
+	require.NoError(t, txn.Fold(events.Event{Fact: &events.LogOpened{}, Admin: events.Admin{}.Plain()}))
+	requireDeployment := func(id byte, upstream string) {
+		for range 2 {
+			d, err := txn.DeploymentNamed("acme", "echo")
+			require.NoError(t, err)
+			require.Equal(t, events.DeploymentID{id}, d.ID)
+			require.Equal(t, upstream, d.Upstream)
+			same, err := txn.Deployment(events.DeploymentID{id})
+			require.NoError(t, err)
+			require.Equal(t, d, same)
+		}
+	}
+	requireDeployment(0, "")
+	fold(1, 1, &events.DeploymentRegistered{Name: "echo", Upstream: "http://first"})
+	requireDeployment(1, "http://first")
+	before := txn
+	txn = txn.Next(6)
+	defer before.Discard()
+	requireDeployment(1, "http://first")
+	fold(1, 2, &events.DeploymentEdited{Upstream: "http://next"})
+	requireDeployment(1, "http://next")
+	fold(1, 3, &events.DeploymentRemoved{})
+	requireDeployment(0, "")
+	fold(2, 1, &events.DeploymentRegistered{Name: "echo", Upstream: "http://second"})
+	requireDeployment(2, "http://second")
+}
+
 // requireHistory looks whether the catalog knows where each key's events stand, the newest first.
 func (w *world) requireHistory(c *catalog.Catalog) {
 	want := map[events.KeyID][]catalog.Place{}

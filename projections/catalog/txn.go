@@ -19,7 +19,13 @@ type Txn struct {
 	streamSeq uint64
 	at        events.Instant
 	committed bool
+
+	// The deployments that were asked for since one was last changed: most commands ask for the same few.
+	deployments map[events.DeploymentID]projections.Deployment
+	named       map[projectName]events.DeploymentID
 }
+
+type projectName struct{ project, name string }
 
 // Begin opens a Txn for the commit that is to stand at the stream sequence, begin at first and be dated at.
 func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *Txn {
@@ -38,6 +44,7 @@ func (c *Catalog) begin(under *pending, charter *projections.Charter, first even
 	return &Txn{
 		View:    View{r: p, pending: p, charter: charter, floor: c.floor},
 		catalog: c, next: first, streamSeq: streamSeq, at: at,
+		deployments: map[events.DeploymentID]projections.Deployment{}, named: map[projectName]events.DeploymentID{},
 	}
 }
 
@@ -48,6 +55,30 @@ func (t *Txn) Project(name string) (Project, error) {
 		t.pending.count(p) // so that the next look finds it at once
 	}
 	return p, err
+}
+
+// Deployment is View's.
+func (t *Txn) Deployment(id events.DeploymentID) (projections.Deployment, error) {
+	if d, known := t.deployments[id]; known {
+		return d, nil
+	}
+	d, err := t.View.Deployment(id)
+	if err == nil && d.Exists() {
+		t.deployments[id] = d
+	}
+	return d, err
+}
+
+// DeploymentNamed is View's.
+func (t *Txn) DeploymentNamed(project, name string) (projections.Deployment, error) {
+	if id, known := t.named[projectName{project, name}]; known {
+		return t.Deployment(id)
+	}
+	d, err := t.View.DeploymentNamed(project, name)
+	if err == nil && d.Exists() {
+		t.deployments[d.ID], t.named[projectName{project, name}] = d, d.ID
+	}
+	return d, err
 }
 
 // Fold takes the next events in.
@@ -229,6 +260,8 @@ func (t *Txn) foldDeployment(e *events.Event, seq events.Seq) error {
 	if err := d.Evolve(e, seq, t.at); err != nil {
 		return err
 	}
+	clear(t.deployments)
+	clear(t.named)
 	if old.Exists() && old.Host != "" {
 		err = errors.Join(err, t.pending.remove(hostKey(old.Host)))
 	}
