@@ -149,39 +149,88 @@ func (s *Service) Do(ctx context.Context, cmd Command) (any, error) {
 	if cmd.Verb.IsQuery() {
 		return s.query(ctx, &cmd)
 	}
+	c := s.carry(ctx, cmd)
+	return c.await(ctx)
+}
+
+// DoAll is Do for commands, not queries, in the place of as many callers: they share commits.
+func (s *Service) DoAll(ctx context.Context, cmds []Command) []Done {
+	under, done := make([]carried, len(cmds)), make([]Done, len(cmds))
+	for i := range cmds {
+		err := cmds[i].check()
+		if err == nil && cmds[i].Verb.IsQuery() {
+			err = refuse(Invalid, "%s is a query, and no command", cmds[i].Verb)
+		}
+		if under[i].err = err; err == nil {
+			under[i] = s.carry(ctx, cmds[i])
+		}
+	}
+	for i := range under {
+		done[i].Reply, done[i].Err = under[i].await(ctx)
+	}
+	return done
+}
+
+// Done is what became of a command, as Do tells it.
+type Done struct {
+	Reply any
+	Err   error
+}
+
+// carried is a command that is to be decided, and has to be awaited.
+type carried struct {
+	s    *Service
+	l    *leading
+	call *call
+	err  error // why it will not be decided; nothing else is set then
+}
+
+// carry has a command decided that was checked.
+func (s *Service) carry(ctx context.Context, cmd Command) carried {
 	l := s.leading.Load()
 	if l == nil {
-		return nil, errStandby
+		return carried{err: errStandby}
 	}
 	if cmd.Verb == FleetRetireSigningKey {
 		cmd.signs, _ = s.signs()
 	}
-	done, err := s.enqueue(ctx, l, newCall(cmd))
-	if err == nil && cmd.Request.Wait == WaitConfirmed {
-		s.awaitVerdict(ctx, l, &cmd.Request, done)
+	return s.enqueue(ctx, l, newCall(cmd))
+}
+
+func (s *Service) enqueue(ctx context.Context, l *leading, c *call) carried {
+	select {
+	case s.calls <- c:
+		s.asking.Add(1)
+		return carried{s: s, l: l, call: c}
+	case <-l.over.Done():
+		return carried{err: errStandby}
+	case <-ctx.Done():
+		return carried{err: errUnknown}
+	}
+}
+
+// await gives the answer once what it rests on is durable, or what the caller waits for has come.
+func (c *carried) await(ctx context.Context) (any, error) {
+	done, err := c.result(ctx)
+	if err == nil && c.call.cmd.Request.Wait == WaitConfirmed {
+		c.s.awaitVerdict(ctx, c.l, &c.call.cmd.Request, done)
 	}
 	return done.reply, err
 }
 
-// enqueue has a command decided, and waits until what the answer rests on is durable.
-func (s *Service) enqueue(ctx context.Context, l *leading, c *call) (result, error) {
-	select {
-	case s.calls <- c:
-	case <-l.over.Done():
-		return result{}, errStandby
-	case <-ctx.Done():
-		return result{}, errUnknown
+func (c *carried) result(ctx context.Context) (result, error) {
+	if c.err != nil {
+		return result{}, c.err
 	}
-	s.asking.Add(1)
-	defer s.asking.Add(-1)
-	for over := l.over.Done(); ; {
+	defer c.s.asking.Add(-1)
+	for over := c.l.over.Done(); ; {
 		select {
-		case r := <-c.done:
+		case r := <-c.call.done:
 			return r, r.err
 		case <-over:
 			// It may have been put in the queue behind the last look into it.
-			if over = nil; s.leading.Load() != l {
-				s.turnAway()
+			if over = nil; c.s.leading.Load() != c.l {
+				c.s.turnAway()
 			}
 		case <-ctx.Done():
 			return result{}, errUnknown

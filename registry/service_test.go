@@ -250,6 +250,38 @@ func TestGroups(t *testing.T) {
 	assert.Equal(t, uint64(4), last.StreamSeq, "commits: log, term, the first caller's, everybody else's")
 }
 
+// TestDoAll: commands that one caller brings together are decided in their order, and each has its own outcome.
+func TestDoAll(t *testing.T) {
+	h := startHub(t, newWorld(), t.TempDir())
+	command := func(verb registry.Verb, r registry.Request) registry.Command {
+		return registry.Command{Project: "acme", Actor: "alice", Verb: verb, Request: r}
+	}
+	cmds := []registry.Command{
+		command(registry.KeyCreate, registry.Request{Name: "first-key"}),
+		command(registry.KeyCreate, registry.Request{Name: "first-key"}),
+		command(registry.KeyCreate, registry.Request{Name: "no name"}),
+		command(registry.KeyGet, registry.Request{Key: "first-key"}),
+		command(registry.KeyCreate, registry.Request{}),
+		command(registry.KeyCreate, registry.Request{Name: "last-key", Wait: registry.WaitConfirmed, WaitTimeout: "0"}),
+	}
+	done := h.DoAll(t.Context(), cmds)
+	require.Len(t, done, len(cmds))
+	for at, name := range map[int]string{0: "first-key", 5: "last-key"} {
+		require.NoError(t, done[at].Err)
+		assert.Equal(t, name, done[at].Reply.(*registry.KeyReply).Name)
+	}
+	for at, code := range map[int]registry.Code{1: registry.NameTaken, 2: registry.Invalid, 3: registry.Invalid, 4: registry.Invalid} {
+		requireRefusal(t, code, done[at].Err)
+	}
+	assert.Zero(t, h.Asking())
+	assert.Empty(t, h.DoAll(t.Context(), nil))
+
+	h.stop()
+	for _, d := range h.DoAll(t.Context(), cmds[:1]) {
+		requireRefusal(t, registry.Unavailable, d.Err)
+	}
+}
+
 // TestRefusalWaitsForWhatItRestsOn: a name is taken by a command that is not durable yet. If that one is
 // lost, the refusal must not have been said.
 func TestRefusalWaitsForWhatItRestsOn(t *testing.T) {

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -135,7 +136,39 @@ func TestImportIsBounded(t *testing.T) {
 
 	got = h.send(t, "owner", http.MethodPost, path, `{"name":"last-one","digest":"`+strings.Repeat("c", 64)+`"}`+"\n"+strings.Repeat(" ", 70<<10))
 	require.Contains(t, got.body, `"imported":1,"refused":0`)
-	require.Contains(t, got.body, `"ended":"bufio.Scanner: token too long"`)
+	require.Contains(t, got.body, `"ended":"line 2 has more than 65536 bytes"`)
+}
+
+// TestImportWaitsForNoLine: what has come is imported, though the caller has more to say.
+func TestImportWaitsForNoLine(t *testing.T) {
+	h := leadingHub(t)
+	body, more := io.Pipe()
+	const keys = "/cloud/v3/inference/acme/api_keys"
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+keys+"/import", body)
+	require.NoError(t, err)
+	r.Header.Set("Authorization", "APIKey "+h.admins["owner"])
+	report := make(chan string, 1)
+	go func() {
+		defer close(report)
+		if reply, err := http.DefaultClient.Do(r); assert.NoError(t, err) {
+			defer reply.Body.Close()
+			text, err := io.ReadAll(reply.Body)
+			assert.NoError(t, err)
+			report <- string(text)
+		}
+	}()
+	_, err = fmt.Fprintf(more, "\n"+`{"name":"first-key","digest":"%064x"}`+"\n"+`{"name":"last-key",`, 1)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		return h.send(t, "viewer", http.MethodGet, keys+"/first-key", "").status == http.StatusOK
+	}, 20*time.Second, 10*time.Millisecond)
+	_, err = fmt.Fprintf(more, `"digest":"%064x"}`, 2)
+	require.NoError(t, err)
+	require.NoError(t, more.Close())
+	text := <-report
+	require.Contains(t, text, `{"line":2,"name":"first-key",`)
+	require.Contains(t, text, `{"line":3,"name":"last-key",`)
+	require.Contains(t, text, `{"lines":2,"imported":2,"refused":0,`)
 }
 
 // TestPages finds every key once, page by page, in each order and both directions.

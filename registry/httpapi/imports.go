@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -47,7 +48,8 @@ type importSum struct {
 
 // The bounds of an import: so many lines are under way at once, which shares commits among them.
 const (
-	importWindow  = 1024
+	importChunk   = 256 // lines
+	importChunks  = 4
 	maxImportLine = 64 << 10
 )
 
@@ -96,7 +98,7 @@ func (u unhurried) Write(b []byte) (int, error) {
 func (c *call) importInto(spool io.Writer) (*importSum, error) {
 	ctx, stop := context.WithCancel(c.r.Context())
 	defer stop()
-	under := make(chan chan importReport, importWindow)
+	under := make(chan chan []importReport, importChunks-1) // and the one that is awaited
 	sum := &importSum{}
 	var readers sync.WaitGroup
 	var readErr error
@@ -107,8 +109,11 @@ func (c *call) importInto(spool io.Writer) (*importSum, error) {
 	out := bufio.NewWriter(spool)
 	encode := json.NewEncoder(out)
 	var err error
-	for each := range under {
-		if report := <-each; err == nil {
+	for chunk := range under {
+		for _, report := range <-chunk {
+			if err != nil {
+				break
+			}
 			sum.add(&report)
 			if err = encode.Encode(&report); err != nil {
 				stop()
@@ -135,71 +140,100 @@ func (s *importSum) add(r *importReport) {
 	s.Seq = max(s.Seq, r.Seq)
 }
 
-// readLines has each line decided, many at once, and gives their outcomes in order.
-func (c *call) readLines(ctx context.Context, under chan<- chan importReport) error {
-	lines := bufio.NewScanner(unhurried{c})
-	lines.Buffer(nil, maxImportLine)
-	for n := 1; lines.Scan(); n++ {
-		text := bytes.Clone(bytes.TrimSpace(lines.Bytes()))
-		if len(text) == 0 {
-			continue
+// numbered is a line of an import.
+type numbered struct {
+	n    int
+	text []byte
+}
+
+// readLines has lines decided, many at once, and gives their outcomes in order. It waits for no line to go with another.
+func (c *call) readLines(ctx context.Context, under chan<- chan []importReport) error {
+	in := bufio.NewReaderSize(unhurried{c}, maxImportLine)
+	var err error
+	for n := 1; err == nil; {
+		var lines []numbered
+		for ; err == nil && len(lines) < importChunk && (len(lines) == 0 || hasLine(in)); n++ {
+			var text []byte
+			switch text, err = in.ReadSlice('\n'); {
+			case errors.Is(err, bufio.ErrBufferFull):
+				err = fmt.Errorf("line %d has more than %d bytes", n, maxImportLine)
+			case err != nil && !errors.Is(err, io.EOF): // who knows where the line would have ended
+			default:
+				if text = bytes.TrimSpace(text); len(text) > 0 {
+					lines = append(lines, numbered{n, bytes.Clone(text)})
+				}
+			}
 		}
-		each := make(chan importReport, 1)
+		each := make(chan []importReport, 1)
 		select {
 		case under <- each:
-			go func() { each <- c.importOne(ctx, n, text) }()
+			go func() { each <- c.importLines(ctx, lines) }()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	waitFor(c.w, 0, 0)
-	return lines.Err()
-}
-
-func (c *call) importOne(ctx context.Context, n int, text []byte) importReport {
-	report := importReport{Line: n}
-	reply, err := c.importLine(ctx, n, text, &report)
-	if err != nil {
-		p := problemOf(err)
-		code := registry.Invalid // which alone is told apart before the registry is asked
-		var refusal *registry.Refusal
-		if errors.As(err, &refusal) {
-			code = refusal.Code
-		} else if p.internal != nil {
-			code = registry.Unavailable
-		}
-		report.Error, report.Message, report.Field = &code, p.message, p.field
-		return report
+	if errors.Is(err, io.EOF) {
+		return nil
 	}
-	report.ID, report.Seq, report.Replayed = reply.ID, reply.Seq, reply.Replayed
-	return report
+	return err
 }
 
-// importLine has a command id of its own if the import has one, so that an import that broke off is simply sent again.
-func (c *call) importLine(ctx context.Context, n int, text []byte, report *importReport) (*registry.KeyReply, error) {
+// hasLine reports whether a line is there to be read.
+func hasLine(in *bufio.Reader) bool {
+	waiting, _ := in.Peek(in.Buffered()) // what it has
+	return bytes.IndexByte(waiting, '\n') >= 0
+}
+
+// importLines gives each line's outcome.
+func (c *call) importLines(ctx context.Context, lines []numbered) []importReport {
+	reports := make([]importReport, len(lines))
+	var cmds []registry.Command
+	var of []*importReport // the commands
+	for i, line := range lines {
+		reports[i].Line = line.n
+		if r, err := c.importRequest(line, &reports[i]); err != nil {
+			reports[i].refuse(err)
+		} else {
+			cmds, of = append(cmds, c.addressed(registry.KeyCreate, r)), append(of, &reports[i])
+		}
+	}
+	for i, done := range c.service.DoAll(ctx, cmds) {
+		if done.Err != nil {
+			of[i].refuse(done.Err)
+		} else if k, is := done.Reply.(*registry.KeyReply); is {
+			of[i].ID, of[i].Seq, of[i].Replayed = k.ID, k.Seq, k.Replayed
+		}
+	}
+	return reports
+}
+
+func (r *importReport) refuse(err error) {
+	p := problemOf(err)
+	code := registry.Invalid // which alone is told apart before the registry is asked
+	var refusal *registry.Refusal
+	if errors.As(err, &refusal) {
+		code = refusal.Code
+	} else if p.internal != nil {
+		code = registry.Unavailable
+	}
+	r.Error, r.Message, r.Field = &code, p.message, p.field
+}
+
+// importRequest has a command id of its own if the import has one, so that an import that broke off is simply sent again.
+func (c *call) importRequest(from numbered, report *importReport) (registry.Request, error) {
 	var line importLine
-	if err := decode(text, &line); err != nil {
-		return nil, err
+	if err := decode(from.text, &line); err != nil {
+		return registry.Request{}, err
 	}
 	report.Name = line.Name.value
 	if line.Digest == "" {
-		return nil, invalid("digest", "an import needs each key's digest: nobody would ever see a secret that is made here")
+		return registry.Request{}, invalid("digest", "an import needs each key's digest: nobody would ever see a secret that is made here")
 	}
 	r, err := line.request()
-	if err != nil {
-		return nil, err
-	}
 	r.Digest, r.Hint = line.Digest, line.Hint
 	if id := c.r.Header.Get(idempotencyHeader); id != "" {
-		r.CommandID = id + ":" + strconv.Itoa(n)
+		r.CommandID = id + ":" + strconv.Itoa(from.n)
 	}
-	reply, err := c.service.Do(ctx, c.addressed(registry.KeyCreate, r))
-	if err != nil {
-		return nil, err
-	}
-	k, ok := reply.(*registry.KeyReply)
-	if !ok {
-		return nil, errors.New("a key's reply is none")
-	}
-	return k, nil
+	return r, err
 }

@@ -69,6 +69,14 @@ func (d desk) Do(context.Context, registry.Command) (any, error) {
 	return &registry.KeyReply{}, nil
 }
 
+func (d desk) DoAll(ctx context.Context, cmds []registry.Command) []registry.Done {
+	done := make([]registry.Done, len(cmds))
+	for i := range cmds {
+		done[i].Reply, done[i].Err = d.Do(ctx, cmds[i])
+	}
+	return done
+}
+
 func (d desk) Look(ctx context.Context, c registry.Command) (any, registry.Reading, error) {
 	reply, err := d.Do(ctx, c)
 	return reply, registry.Reading{}, err
