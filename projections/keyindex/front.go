@@ -23,16 +23,18 @@ type inFront struct {
 	projects []string // by the numbers that the table has for them
 }
 
-// filler is the front as the writer has it. It is filled from the store, in the order of digests, beside readers and the writer:
-// what lies behind next is shown to it by whoever changes it, and the rest is read later.
+// filler is the front as the writer has it, or what knows in its place which digests are surely not stored. It is filled from the
+// store, in the order of digests, beside readers and the writer: what lies behind next is shown to it by whoever changes it, and the
+// rest is read later.
 type filler struct {
-	table    *front.Table
+	table    *front.Table // nil where there is no memory for one,
+	known    *seen.Filter // of digests; nil beside a table
 	projects []string
 	numbers  map[string]uint32
 	next     events.Digest // the first that was not read yet
 	atOnce   int           // records to read while the writer waits
 	done     bool
-	digests  int          // that there are in all, read or not: about as many
+	count    int          // of the digests that there are in all, read or not: about as many
 	ids      *seen.Filter // of the keys that were read or changed
 }
 
@@ -45,17 +47,18 @@ const (
 // startFront begins to fill a front for the store that was just opened.
 func (idx *Index) startFront() {
 	keys := storedKeys(idx.db)
-	idx.startFilling(keys, keys)
+	idx.startFilling(idx.opts.frontBytes(), keys, keys)
 }
 
 // frontBytes is what the front may take.
 func (o *Options) frontBytes() int64 { return cmp.Or(o.FrontBytes, usualFront) }
 
-// startFilling begins to fill a front with room for so many keys, of which there are digests now. If there cannot be one, the store
-// answers.
-func (idx *Index) startFilling(room, digests int) {
-	if idx.fill = newFiller(idx.opts.frontBytes(), room, digests); idx.fill == nil {
-		return
+// startFilling begins to fill a front of at most limit bytes with room for so many keys, of which there are count now. If there
+// cannot be one, the store answers.
+func (idx *Index) startFilling(limit int64, room, count int) {
+	var err error
+	if idx.fill, err = newFiller(limit, room, count); err != nil {
+		idx.opts.Log.Warn("there is no front: checks are answered from disk and its cache", "error", err)
 	}
 	ctx := idx.open
 	idx.filling.Go(func() {
@@ -64,12 +67,16 @@ func (idx *Index) startFilling(room, digests int) {
 	})
 }
 
-func newFiller(limit int64, room, digests int) *filler {
-	table, err := front.New(limit, room)
-	if err != nil {
-		return nil
+// newFiller makes one that is whole, but for a table if there is an error.
+func newFiller(limit int64, room, count int) (f *filler, err error) {
+	f = &filler{numbers: map[string]uint32{}, atOnce: fillAtOnce, count: count, ids: seen.New(count)}
+	if limit > 0 {
+		if f.table, err = front.New(limit, room); err == nil {
+			return f, nil
+		}
 	}
-	return &filler{table: table, numbers: map[string]uint32{}, atOnce: fillAtOnce, digests: digests, ids: seen.New(digests)}
+	f.table, f.known = nil, seen.New(count)
+	return f, err
 }
 
 // storedKeys is about how many there are, so that the front need not grow while it is filled. Each key has two records.
@@ -96,7 +103,7 @@ func (idx *Index) fillOn(ctx context.Context) bool {
 	err := idx.fill.read(idx.db, idx.view.Load().deployments)
 	if err != nil {
 		idx.loseFront(err)
-	} else if idx.fill.done {
+	} else if idx.fill.done && idx.fill.table != nil {
 		idx.front.Store(&inFront{idx.fill.table, slices.Clone(idx.fill.projects)})
 	}
 	return idx.fill != nil && !idx.fill.done
@@ -105,18 +112,20 @@ func (idx *Index) fillOn(ctx context.Context) bool {
 // loseFront leaves everything to the store. What is damaged there, a reader will find. A front that could only not grow, for which
 // there have to be two for a moment, is filled anew in all the memory that it may have.
 func (idx *Index) loseFront(err error) {
-	full, digests := idx.fill.table.Full(), idx.fill.digests
+	f, limit := idx.fill, idx.opts.frontBytes()
 	idx.front.Store(nil)
 	idx.fill = nil
 	switch {
 	case !errors.Is(err, front.ErrFull):
-	case full:
+		idx.opts.Log.Warn("the front is lost: checks are answered from disk and its cache", "error", err)
+	case f.table.Full():
 		idx.opts.Log.Warn("there are more keys than the front has memory for: checks are answered from disk and its cache")
+		idx.startFilling(0, 0, f.count)
 	default:
-		limit := idx.opts.frontBytes()
 		idx.opts.Log.Info("the front is filled anew, in all its memory: until then checks are answered from disk and its cache", "bytes", limit)
+		count := f.count
 		runtime.GC() // what it had is given back by the collector
-		idx.startFilling(int(limit), digests)
+		idx.startFilling(limit, int(limit), count)
 	}
 }
 
@@ -148,7 +157,7 @@ func (f *filler) read(db *store.DB, d *Deployments) (err error) {
 
 // expect says that the event is about to be folded in.
 func (f *filler) expect(e *events.Event) {
-	if created, is := e.Fact.(*events.Created); is && f != nil {
+	if created, is := e.Fact.(*events.Created); is && f != nil && f.table != nil {
 		f.table.Expect(&created.Digest)
 	}
 }
@@ -158,6 +167,9 @@ func (f *filler) lacks(digest events.Digest) bool {
 	if f == nil || !f.done && bytes.Compare(digest[:], f.next[:]) >= 0 {
 		return false
 	}
+	if f.table == nil {
+		return !f.known.MayHave(digest[:])
+	}
 	return f.table.Look(&digest, &front.Entry{}) == front.Absent
 }
 
@@ -166,11 +178,22 @@ func (f *filler) lacksKey(id events.KeyID) bool { return f != nil && f.done && !
 
 // show puts what the digest leads to into the table. An alias is the zero Key.
 func (f *filler) show(digest events.Digest, k *projections.Key, d *Deployments) error {
+	if f.table == nil {
+		f.known.Add(digest[:])
+		return nil
+	}
 	e := front.Entry{Key: k.ID, Disabled: k.Disabled, Expired: k.Expired, ExpiresAt: k.ExpiresAt}
 	if k.Digest != digest || !f.number(&e, k, d) {
 		return f.table.Leave(&digest, k.ID)
 	}
 	return f.table.Put(&digest, &e)
+}
+
+// drop takes out what led to a key.
+func (f *filler) drop(digest *events.Digest) {
+	if f.table != nil { // known may go on to say that it may be stored
+		f.table.Drop(digest)
+	}
 }
 
 // number fills in what the entry has numbers for. It reports whether the key fits.
@@ -215,14 +238,14 @@ func (idx *Index) showInFront(c *change) {
 		return
 	}
 	for i, p := range c.places.all {
-		if ahead := i + inAdvance; ahead < len(c.places.all) {
+		if ahead := i + inAdvance; ahead < len(c.places.all) && f.table != nil {
 			f.table.Expect(&c.places.all[ahead].digest)
 		}
 		if !f.done && bytes.Compare(p.digest[:], f.next[:]) >= 0 {
 			continue // to be read yet
 		}
 		if p.owner.IsZero() {
-			f.table.Drop(&p.digest)
+			f.drop(&p.digest)
 			continue
 		}
 		if err := f.show(p.digest, &p.to.Key, c.next.deployments); err != nil {
@@ -230,7 +253,7 @@ func (idx *Index) showInFront(c *change) {
 			return
 		}
 	}
-	if f.done && len(f.projects) != projects {
+	if f.done && len(f.projects) != projects { // there are none without a table
 		idx.front.Store(&inFront{f.table, slices.Clone(f.projects)})
 	}
 }
@@ -241,12 +264,15 @@ func (f *filler) makeRoom(places []*place) error {
 	for _, p := range places {
 		switch had, has := p.stored != nil, !p.owner.IsZero(); {
 		case has && !had:
-			f.digests++
+			f.count++
 		case had && !has:
-			f.digests--
+			f.count--
 		}
 	}
-	return f.table.MakeRoom(f.digests)
+	if f.table == nil {
+		return nil
+	}
+	return f.table.MakeRoom(f.count)
 }
 
 // Expect says that Decide is about to be called with the digest. Two thirds of what Decide takes is waiting for memory, and what

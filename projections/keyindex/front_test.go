@@ -100,7 +100,9 @@ func TestAFrontFilledBesideALongReplayKnowsWhatIsUnknown(t *testing.T) {
 	h.createKeys(idx, 5000)
 	idx.filling.Wait()
 	idx.front.Store(nil)
-	idx.fill = newFiller(64<<20, 5000, 5000)
+	var err error
+	idx.fill, err = newFiller(64<<20, 5000, 5000)
+	require.NoError(t, err)
 	require.True(t, idx.fillOn(t.Context()))
 	h.createKeys(idx, 60_000)
 	for idx.fillOn(t.Context()) {
@@ -134,5 +136,46 @@ func TestAFrontThatCannotGrowIsFilledAnew(t *testing.T) {
 	h.createKeys(idx, 1500)
 	idx.filling.Wait()
 	require.Nil(t, idx.front.Load())
+	h.requireKnown(idx)
 	require.Equal(t, 1, strings.Count(logged.String(), "more keys than the front has memory for"), logged)
+}
+
+// Without a front, what changes ask for and is not stored is mostly known not to be, and what is stored never.
+func TestWithoutAFrontWhatIsUnknownIsKnown(t *testing.T) {
+	h := newHistory(t, newSeed())
+	dir := t.TempDir()
+	opts := small(nil)
+	opts.FrontBytes = -1
+	idx := openIndex(t, dir, opts)
+	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+	for round := range 60 {
+		require.NoError(t, idx.Apply([]events.Entry{h.next(1 + h.r.IntN(30))}))
+		if round%10 == 9 { // filled anew, beside what goes on
+			require.NoError(t, idx.Close())
+			idx = openIndex(t, dir, opts)
+		}
+	}
+	require.Nil(t, idx.front.Load())
+	h.requireKnown(idx)
+	require.NoError(t, idx.Close())
+}
+
+// requireKnown looks at what the writer is told of an index without a front.
+func (h *history) requireKnown(idx *Index) {
+	idx.filling.Wait()
+	require.True(h.t, idx.fill.done)
+	for id, k := range h.keys {
+		if k.Exists() {
+			require.False(h.t, idx.fill.lacksKey(id))
+			require.False(h.t, idx.fill.lacks(k.Digest))
+		}
+	}
+	const asked = 1000
+	unknown := 0
+	for range asked {
+		if idx.fill.lacksKey(h.id()) && idx.fill.lacks(h.bytes32()) {
+			unknown++
+		}
+	}
+	require.Greater(h.t, unknown, asked/2)
 }
