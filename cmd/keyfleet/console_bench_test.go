@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -15,7 +16,8 @@ import (
 func importKeys(b *testing.B, dev *devProcess, n int) {
 	var lines strings.Builder
 	for i := range n {
-		fmt.Fprintf(&lines, `{"name":"key-%07d","digest":"%064x","hint":"sk-%d","deployment_names":["echo-model"]}`+"\n", i, i+1, i)
+		digest := sha256.Sum256(fmt.Append(nil, i))
+		fmt.Fprintf(&lines, `{"name":"key-%07d","digest":"%x","hint":"sk-%d","deployment_names":["echo-model"]}`+"\n", i, digest, i)
 	}
 	answer := rest(b, http.MethodPost, dev.HTTP+"/cloud/v3/inference/demo/api_keys/import", dev.AdminKey, lines.String())
 	require.Equal(b, http.StatusOK, answer.status)

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,7 +17,8 @@ import (
 func importLines(from, n int) io.Reader {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, `{"name":"key-%07d","digest":"%064x","hint":"sk-%d"}`+"\n", from+i, from+i+1, i)
+		digest := sha256.Sum256(fmt.Append(nil, from+i))
+		fmt.Fprintf(&b, `{"name":"key-%07d","digest":"%x","hint":"sk-%d"}`+"\n", from+i, digest, i)
 	}
 	return strings.NewReader(b.String())
 }
