@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,7 @@ func BenchmarkCommands(b *testing.B) {
 		_, err := svc.Do(ctx, registry.Command{Project: "bench", Actor: "bench", Verb: registry.KeyCreate, Request: registry.Request{
 			Name:      fmt.Sprintf("key-%09d", n),
 			CommandID: fmt.Sprintf("c-%d", n),
-			Digest:    fmt.Sprintf("%064x", n), // as the command line sends it
+			Digest:    fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, n))), // as the command line sends it
 			Hint:      "kf_aaaa…zzzz",
 		}})
 		return err

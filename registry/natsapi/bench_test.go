@@ -2,6 +2,7 @@ package natsapi_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,7 @@ func BenchmarkCommands(b *testing.B) {
 		var reply registry.KeyReply
 		return client.Do(ctx, registry.KeyCreate, registry.Request{
 			Name:   fmt.Sprintf("key-%09d", n),
-			Digest: fmt.Sprintf("%064x", n), // as the command line sends it
+			Digest: fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, n))), // as the command line sends it
 			Hint:   "kf_aaaa…zzzz",
 		}, &reply)
 	}
