@@ -32,7 +32,7 @@ type layer struct {
 }
 
 const (
-	memTableBytes = 32 << 20
+	memTableBytes = 16 << 20
 	storeBytes    = memTableBytes / 2 // Pebble makes tables of such batches without a detour
 	storeLayers   = 128               // a look-up may have to go through as many
 )
