@@ -150,23 +150,28 @@ func (s *Service) Do(ctx context.Context, cmd Command) (any, error) {
 		return s.query(ctx, &cmd)
 	}
 	c := s.carry(ctx, cmd)
-	return c.await(ctx)
+	done, err := c.result(ctx)
+	if err == nil && cmd.Request.Wait == WaitConfirmed {
+		s.awaitVerdict(ctx, c.l, &cmd.Request, done)
+	}
+	return done.reply, err
 }
 
-// DoAll is Do for commands, not queries, in the place of as many callers: they share commits.
+// DoAll carries out commands as Do would for as many callers: they share commits. It takes no queries, and waits for no verdicts.
 func (s *Service) DoAll(ctx context.Context, cmds []Command) []Done {
 	under, done := make([]carried, len(cmds)), make([]Done, len(cmds))
 	for i := range cmds {
 		err := cmds[i].check()
-		if err == nil && cmds[i].Verb.IsQuery() {
-			err = refuse(Invalid, "%s is a query, and no command", cmds[i].Verb)
+		if err == nil && (cmds[i].Verb.IsQuery() || cmds[i].Request.Wait == WaitConfirmed) {
+			err = refuse(Invalid, "queries, and commands that wait to be confirmed, are sent one by one")
 		}
 		if under[i].err = err; err == nil {
 			under[i] = s.carry(ctx, cmds[i])
 		}
 	}
 	for i := range under {
-		done[i].Reply, done[i].Err = under[i].await(ctx)
+		r, err := under[i].result(ctx)
+		done[i] = Done{r.reply, err}
 	}
 	return done
 }
@@ -209,15 +214,7 @@ func (s *Service) enqueue(ctx context.Context, l *leading, c *call) carried {
 	}
 }
 
-// await gives the answer once what it rests on is durable, or what the caller waits for has come.
-func (c *carried) await(ctx context.Context) (any, error) {
-	done, err := c.result(ctx)
-	if err == nil && c.call.cmd.Request.Wait == WaitConfirmed {
-		c.s.awaitVerdict(ctx, c.l, &c.call.cmd.Request, done)
-	}
-	return done.reply, err
-}
-
+// result comes once what it rests on is durable.
 func (c *carried) result(ctx context.Context) (result, error) {
 	if c.err != nil {
 		return result{}, c.err

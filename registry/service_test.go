@@ -262,7 +262,8 @@ func TestDoAll(t *testing.T) {
 		command(registry.KeyCreate, registry.Request{Name: "no name"}),
 		command(registry.KeyGet, registry.Request{Key: "first-key"}),
 		command(registry.KeyCreate, registry.Request{}),
-		command(registry.KeyCreate, registry.Request{Name: "last-key", Wait: registry.WaitConfirmed, WaitTimeout: "0"}),
+		command(registry.KeyCreate, registry.Request{Name: "last-key"}),
+		command(registry.KeyDelete, registry.Request{Key: "last-key", Wait: registry.WaitConfirmed}),
 	}
 	done := h.DoAll(t.Context(), cmds)
 	require.Len(t, done, len(cmds))
@@ -270,7 +271,7 @@ func TestDoAll(t *testing.T) {
 		require.NoError(t, done[at].Err)
 		assert.Equal(t, name, done[at].Reply.(*registry.KeyReply).Name)
 	}
-	for at, code := range map[int]registry.Code{1: registry.NameTaken, 2: registry.Invalid, 3: registry.Invalid, 4: registry.Invalid} {
+	for at, code := range map[int]registry.Code{1: registry.NameTaken, 2: registry.Invalid, 3: registry.Invalid, 4: registry.Invalid, 6: registry.Invalid} {
 		requireRefusal(t, code, done[at].Err)
 	}
 	assert.Zero(t, h.Asking())
