@@ -18,11 +18,12 @@ import (
 )
 
 // impostor answers appends in the server's place: the stream listens elsewhere meanwhile. Each request takes the
-// next answer of the script.
+// next answer of the script. The last one is said again to whoever did not wait for it, as a slow disk makes callers do.
 type impostor struct {
 	t      *testing.T
 	rig    *rig
 	script []answer
+	last   answer
 }
 
 // answer stores the request, or another commit in its place, and then says something, or nothing.
@@ -39,12 +40,11 @@ func refusal(code int) string {
 }
 
 func (i *impostor) handle(m *nats.Msg) {
-	if len(i.script) == 0 {
-		i.t.Error("asked once more than the script foresees")
-		return
+	a := answer{say: i.last.say}
+	if len(i.script) > 0 {
+		a, i.script = i.script[0], i.script[1:]
+		i.last = a
 	}
-	a := i.script[0]
-	i.script = i.script[1:]
 	body := m.Data
 	if a.foreign {
 		at := i.rig.position()
