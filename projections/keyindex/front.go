@@ -58,7 +58,7 @@ func (o *Options) frontBytes() int64 { return cmp.Or(o.FrontBytes, usualFront) }
 func (idx *Index) startFilling(limit int64, room, count int) {
 	var err error
 	if idx.fill, err = newFiller(limit, room, count); err != nil {
-		idx.opts.Log.Warn("there is no front: checks are answered from disk and its cache", "error", err)
+		idx.opts.Log.Warn("there is no memory for a front: checks are answered from disk and its cache", "error", err)
 	}
 	ctx := idx.open
 	idx.filling.Go(func() {
@@ -115,17 +115,22 @@ func (idx *Index) loseFront(err error) {
 	f, limit := idx.fill, idx.opts.frontBytes()
 	idx.front.Store(nil)
 	idx.fill = nil
+	const fromDisk = "checks are answered from disk and its cache"
+	full := errors.Is(err, front.ErrFull)
 	switch {
-	case !errors.Is(err, front.ErrFull):
-		idx.opts.Log.Warn("the front is lost: checks are answered from disk and its cache", "error", err)
-	case f.table.Full():
-		idx.opts.Log.Warn("there are more keys than the front has memory for: checks are answered from disk and its cache")
-		idx.startFilling(0, 0, f.count)
-	default:
-		idx.opts.Log.Info("the front is filled anew, in all its memory: until then checks are answered from disk and its cache", "bytes", limit)
+	case f.table == nil: // the store could not be read, and would not be the next time
+		idx.opts.Log.Warn("changes are slow from here on: what the index does not have is looked for on disk", "error", err)
+	case full && !f.table.Full():
+		idx.opts.Log.Info("the front is filled anew, in all its memory: until then "+fromDisk, "bytes", limit)
 		count := f.count
 		runtime.GC() // what it had is given back by the collector
 		idx.startFilling(limit, int(limit), count)
+	case full:
+		idx.opts.Log.Warn("there are more keys than the front has memory for: " + fromDisk)
+		idx.startFilling(0, 0, f.count)
+	default:
+		idx.opts.Log.Warn("the front is lost: "+fromDisk, "error", err)
+		idx.startFilling(0, 0, f.count)
 	}
 }
 

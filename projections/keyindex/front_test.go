@@ -2,12 +2,14 @@ package keyindex
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
 	"weak"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -157,6 +159,35 @@ func TestWithoutAFrontWhatIsUnknownIsKnown(t *testing.T) {
 	}
 	require.Nil(t, idx.front.Load())
 	h.requireKnown(idx)
+	require.NoError(t, idx.Close())
+}
+
+// A front that is lost for want of memory leaves behind what the writer is told. A store that cannot be read ends that too, and is not
+// read again and again.
+func TestAFrontIsLost(t *testing.T) {
+	h := newHistory(t, 1)
+	idx := openIndex(t, t.TempDir(), small(nil))
+	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+	h.createKeys(idx, 500)
+	idx.filling.Wait()
+	lose := func() {
+		idx.apply.Lock()
+		idx.loseFront(errors.New("no memory"))
+		idx.apply.Unlock()
+		idx.filling.Wait()
+		require.Nil(t, idx.front.Load())
+	}
+	lose()
+	h.requireKnown(idx)
+
+	require.NoError(t, idx.db.Set(digestKey(events.Digest{1}), []byte("no record"), pebble.NoSync))
+	idx.apply.Lock()
+	idx.startFilling(64<<20, 500, 500)
+	idx.apply.Unlock()
+	idx.filling.Wait()
+	require.Nil(t, idx.front.Load())
+	require.Nil(t, idx.fill)
+	h.createKeys(idx, 500)
 	require.NoError(t, idx.Close())
 }
 
