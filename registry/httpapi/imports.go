@@ -199,9 +199,12 @@ func (c *call) importLines(ctx context.Context, lines []numbered) []importReport
 		}
 	}
 	for i, done := range c.service.DoAll(ctx, cmds) {
-		if done.Err != nil {
+		switch k, is := done.Reply.(*registry.KeyReply); {
+		case done.Err != nil:
 			of[i].refuse(done.Err)
-		} else if k, is := done.Reply.(*registry.KeyReply); is {
+		case !is:
+			of[i].refuse(errors.New("a key's reply is none"))
+		default:
 			of[i].ID, of[i].Seq, of[i].Replayed = k.ID, k.Seq, k.Replayed
 		}
 	}
