@@ -89,7 +89,7 @@ func Open(dir string, opts Options) (*Catalog, error) {
 
 func open(dir string, opts Options) (*Catalog, error) {
 	db, err := store.Open(dir, store.Options{
-		CacheBytes: cmp.Or(opts.CacheBytes, 128<<20), MemTableBytes: memTableBytes, Unsorted: 8, FS: opts.FS, Log: opts.Log,
+		CacheBytes: cmp.Or(opts.CacheBytes, 128<<20), MemTableBytes: memTableBytes, Unsorted: unsorted, FS: opts.FS, Log: opts.Log,
 		OnDamage: opts.marking(dir),
 	})
 	if err != nil {

@@ -33,6 +33,7 @@ type layer struct {
 
 const (
 	memTableBytes = 16 << 20
+	unsorted      = 8                 // as store.Options has it. A few larger ones do as well, but a listing may have to wait for one
 	storeBytes    = memTableBytes / 2 // Pebble makes tables of such batches without a detour
 	storeLayers   = 128               // a look-up may have to go through as many
 )
