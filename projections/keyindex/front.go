@@ -27,8 +27,8 @@ type inFront struct {
 // store, in the order of digests, beside readers and the writer: what lies behind next is shown to it by whoever changes it, and the
 // rest is read later.
 type filler struct {
-	table    *front.Table // nil where there is no memory for one,
-	known    *seen.Filter // of digests; nil beside a table
+	table    *front.Table // nil where there is no memory for one
+	known    *seen.Filter // of digests; nil where there is one
 	projects []string
 	numbers  map[string]uint32
 	next     events.Digest // the first that was not read yet
@@ -36,12 +36,14 @@ type filler struct {
 	done     bool
 	count    int          // of the digests that there are in all, read or not: about as many
 	ids      *seen.Filter // of the keys that were read or changed
+	renewal  *filler      // without a table, whose filters will take the place of these; nil mostly
 }
 
 const (
 	usualFront = 1 << 30
-	fillAtOnce = 4096 // records to read while the writer waits, or twice as many as it has written last: else a replay would outrun it
-	inAdvance  = 8    // places that the writer asks memory for, while it works on those before them
+	fillAtOnce = 4096    // records to read while the writer waits, or twice as many as it has written last: else a replay would outrun it
+	mostGone   = 1 << 20 // keys that filters may have been shown beyond twice as many as there are
+	inAdvance  = 8       // places that the writer asks memory for, while it works on those before them
 )
 
 // startFront begins to fill a front for the store that was just opened.
@@ -60,6 +62,10 @@ func (idx *Index) startFilling(limit int64, room, count int) {
 	if idx.fill, err = newFiller(limit, room, count); err != nil {
 		idx.opts.Log.Warn("there is no memory for a front: checks are answered from disk and its cache", "error", err)
 	}
+	idx.fillBeside()
+}
+
+func (idx *Index) fillBeside() {
 	ctx := idx.open
 	idx.filling.Go(func() {
 		for ctx.Err() == nil && idx.fillOn(ctx) {
@@ -97,7 +103,12 @@ func storedKeys(db *store.DB) (n int) {
 func (idx *Index) fillOn(ctx context.Context) bool {
 	idx.apply.Lock()
 	defer idx.apply.Unlock()
-	if idx.fill == nil || ctx.Err() != nil {
+	switch {
+	case idx.fill == nil || ctx.Err() != nil:
+		return false
+	case idx.fill.renewal != nil:
+		return idx.renewOn()
+	case idx.fill.done:
 		return false
 	}
 	err := idx.fill.read(idx.db, idx.view.Load().deployments)
@@ -107,6 +118,36 @@ func (idx *Index) fillOn(ctx context.Context) bool {
 		idx.front.Store(&inFront{idx.fill.table, slices.Clone(idx.fill.projects)})
 	}
 	return idx.fill != nil && !idx.fill.done
+}
+
+// mostlyGone reports whether most of what the filters were shown is stored no more: they would grow for good.
+func (f *filler) mostlyGone() bool {
+	return f.done && f.renewal == nil && f.ids.Len() > 2*f.count+mostGone
+}
+
+// renew begins to fill the filters anew, beside readers and the writer, who goes by the old ones until that is done.
+func (idx *Index) renew() {
+	f := idx.fill
+	f.renewal = &filler{ids: seen.New(f.count)}
+	if f.table == nil {
+		f.renewal.known = seen.New(f.count)
+	}
+	idx.fillBeside()
+}
+
+// renewOn reads some more of the store for that. It reports whether there is more to do.
+func (idx *Index) renewOn() bool {
+	f, r := idx.fill, idx.fill.renewal
+	r.atOnce = f.atOnce
+	if err := r.read(idx.db, idx.view.Load().deployments); err != nil {
+		idx.loseFront(err)
+		return false
+	}
+	if r.done {
+		f.ids, f.known, f.renewal = r.ids, r.known, nil
+		f.count = max(f.count, f.ids.Len()) // or it would begin again for want of a count
+	}
+	return !r.done
 }
 
 // loseFront leaves everything to the store. What is damaged there, a reader will find. A front that could only not grow, for which
@@ -184,7 +225,7 @@ func (f *filler) lacksKey(id events.KeyID) bool { return f != nil && f.done && !
 // show puts what the digest leads to into the table. An alias is the zero Key.
 func (f *filler) show(digest events.Digest, k *projections.Key, d *Deployments) error {
 	if f.table == nil {
-		f.known.Add(digest[:])
+		f.know(digest)
 		return nil
 	}
 	e := front.Entry{Key: k.ID, Disabled: k.Disabled, Expired: k.Expired, ExpiresAt: k.ExpiresAt}
@@ -192,6 +233,12 @@ func (f *filler) show(digest events.Digest, k *projections.Key, d *Deployments) 
 		return f.table.Leave(&digest, k.ID)
 	}
 	return f.table.Put(&digest, &e)
+}
+
+func (f *filler) know(digest events.Digest) {
+	if f.known != nil {
+		f.known.Add(digest[:])
+	}
 }
 
 // drop takes out what led to a key.
@@ -238,6 +285,7 @@ func (idx *Index) showInFront(c *change) {
 	for _, k := range c.keys.all {
 		f.ids.Add(k.id[:])
 	}
+	f.renewal.add(c)
 	if err := f.makeRoom(c.places.all); err != nil {
 		idx.loseFront(err)
 		return
@@ -260,6 +308,24 @@ func (idx *Index) showInFront(c *change) {
 	}
 	if f.done && len(f.projects) != projects { // there are none without a table
 		idx.front.Store(&inFront{f.table, slices.Clone(f.projects)})
+	}
+	if f.mostlyGone() {
+		idx.renew()
+	}
+}
+
+// add shows a renewal what a change has written, whether it is to be read yet or was.
+func (f *filler) add(c *change) {
+	if f == nil {
+		return
+	}
+	for _, k := range c.keys.all {
+		f.ids.Add(k.id[:])
+	}
+	for _, p := range c.places.all {
+		if !p.owner.IsZero() {
+			f.know(p.digest)
+		}
 	}
 }
 

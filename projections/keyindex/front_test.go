@@ -2,6 +2,7 @@ package keyindex
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"runtime"
@@ -56,6 +57,7 @@ func TestTheFrontAnswersAsTheStoreDoes(t *testing.T) {
 		for round := range 60 {
 			require.NoError(t, idx.Apply([]events.Entry{h.next(1 + h.r.IntN(30))}))
 			h.requireFront(idx)
+			h.renewNow(idx)
 			if round%10 == 9 { // filled anew, beside what goes on
 				require.NoError(t, idx.Close())
 				idx, err = Open(dir, small(nil))
@@ -65,6 +67,7 @@ func TestTheFrontAnswersAsTheStoreDoes(t *testing.T) {
 		}
 		idx.filling.Wait()
 		require.NotNil(t, idx.front.Load())
+		h.requireKnown(idx)
 		require.NoError(t, idx.Close())
 		_, err = idx.Decide(events.Digest{}, nil, 0)
 		require.ErrorIs(t, err, ErrClosed)
@@ -152,6 +155,7 @@ func TestWithoutAFrontWhatIsUnknownIsKnown(t *testing.T) {
 	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
 	for round := range 60 {
 		require.NoError(t, idx.Apply([]events.Entry{h.next(1 + h.r.IntN(30))}))
+		h.renewNow(idx)
 		if round%10 == 9 { // filled anew, beside what goes on
 			require.NoError(t, idx.Close())
 			idx = openIndex(t, dir, opts)
@@ -160,6 +164,38 @@ func TestWithoutAFrontWhatIsUnknownIsKnown(t *testing.T) {
 	require.Nil(t, idx.front.Load())
 	h.requireKnown(idx)
 	require.NoError(t, idx.Close())
+}
+
+// renewNow has the filters filled anew if that is not going on and they are whole. It does not wait.
+func (h *history) renewNow(idx *Index) {
+	idx.apply.Lock()
+	defer idx.apply.Unlock()
+	if idx.fill.done && idx.fill.renewal == nil {
+		idx.renew()
+	}
+}
+
+// Keys that come and go leave the filters no larger than those that are there need.
+func TestFiltersForgetWhatIsGone(t *testing.T) {
+	for _, frontBytes := range []int64{0, -1} {
+		h := newHistory(t, newSeed())
+		idx := openIndex(t, t.TempDir(), Options{FrontBytes: frontBytes})
+		require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+		h.createKeys(idx, 1000)
+		idx.filling.Wait()
+		for n := range mostGone + mostGone/4 { // as if so many had been created and deleted
+			var id events.KeyID
+			binary.BigEndian.PutUint64(id[:], uint64(n)<<20)
+			idx.fill.ids.Add(id[:])
+		}
+		h.createKeys(idx, 500) // and then more
+		idx.filling.Wait()
+		require.Less(t, idx.fill.ids.Len(), 2000)
+		h.requireKnown(idx)
+		h.createKeys(idx, 500)
+		require.Nil(t, idx.fill.renewal, "once is enough")
+		h.requireKnown(idx)
+	}
 }
 
 // A front that is lost for want of memory leaves behind what the writer is told. A store that cannot be read ends that too, and is not

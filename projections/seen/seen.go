@@ -1,6 +1,7 @@
 // Package seen remembers, in two bytes for each, what it was shown, so that most of what it was not shown need not be looked for.
 //
-// It promises that nothing it was shown is ever taken for unseen. It leaves to its callers to show it everything.
+// It promises that nothing it was shown is ever taken for unseen. It leaves to its callers to show it everything, and to begin
+// another one when most of what was shown is gone: it never forgets.
 package seen
 
 import (
@@ -40,6 +41,15 @@ func (f *Filter) Add(key []byte) {
 	at, mask := place(maphash.Bytes(f.seed, key), len(last))
 	last[at] |= mask
 	f.room--
+}
+
+// Len is about how many keys it was shown, each counted once.
+func (f *Filter) Len() int {
+	words := 0
+	for _, layer := range f.layers {
+		words += len(layer)
+	}
+	return words*perWord - f.room
 }
 
 // MayHave reports whether the key was shown to it; in a few of a hundred cases it errs, and says yes.

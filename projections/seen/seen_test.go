@@ -15,6 +15,7 @@ func TestFilter(t *testing.T) {
 	for n := range shown {
 		f.Add(key(n))
 	}
+	assert.InEpsilon(t, shown, f.Len(), 0.05)
 	wrong, missed := 0, 0
 	for n := range shown {
 		if !f.MayHave(key(n)) {
