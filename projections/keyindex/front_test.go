@@ -2,6 +2,7 @@ package keyindex
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"log/slog"
@@ -92,6 +93,9 @@ func (h *history) createKeys(idx *Index, n int) {
 		es := make([]events.Event, 500)
 		for i := range es {
 			es[i] = events.Event{Project: "demo", Subject: h.id(), Rev: 1, Fact: &events.Created{Digest: h.bytes32(), ExpiresAt: events.Never}}
+			k := &projections.Key{}
+			require.NoError(h.t, k.Evolve(&es[i]))
+			h.keys[k.ID] = k
 		}
 		require.NoError(h.t, idx.Apply([]events.Entry{h.commit(es...)}))
 	}
@@ -194,6 +198,30 @@ func TestFiltersForgetWhatIsGone(t *testing.T) {
 		h.requireKnown(idx)
 		h.createKeys(idx, 500)
 		require.Nil(t, idx.fill.renewal, "once is enough")
+		h.requireKnown(idx)
+	}
+}
+
+// What changes while filters are filled anew is known to them, on both sides of where that has come to.
+func TestFiltersFilledAnewBesideTheWriter(t *testing.T) {
+	for _, frontBytes := range []int64{0, -1} {
+		h := newHistory(t, newSeed())
+		idx := openIndex(t, t.TempDir(), Options{FrontBytes: frontBytes})
+		require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+		h.createKeys(idx, 5000)
+		idx.filling.Wait()
+		open := idx.open
+		ended, end := context.WithCancel(open)
+		end()
+		idx.open = ended // step by step
+		idx.renew()
+		idx.filling.Wait()
+		idx.open = open
+		require.True(t, idx.fillOn(t.Context()))
+		h.createKeys(idx, 500)
+		for idx.fillOn(t.Context()) {
+		}
+		require.Nil(t, idx.fill.renewal)
 		h.requireKnown(idx)
 	}
 }
