@@ -131,13 +131,11 @@ func (s *stage) decide(cmd *Command) (Outcome, error) {
 	s.drawn++
 	chance := Chance{ID: [16]byte{15: s.drawn}, Digest: events.Digest{31: s.drawn}, Hint: "kf_aaaa…zzzz"}
 	txn := s.begin()
-	defer txn.Discard()
 	return Decide(txn, cmd, chance, s.now)
 }
 
 func (s *stage) due() string {
 	txn := s.begin()
-	defer txn.Discard()
 	es, err := expiry.Due(txn, s.now, 100)
 	require.NoError(s.t, err)
 	if len(es) == 0 {

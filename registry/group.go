@@ -141,7 +141,6 @@ func (g *group) sayDue() error {
 // the catalog folds it in at the next start; callers who were not answered find their command id
 // remembered. The group before must be durable: only now it is known what stands before this one.
 func (g *group) makeDurable(ctx context.Context) error {
-	defer g.txn.Discard()
 	at := g.s.catalog.Position()
 	g.commit.Parent = at.Chain
 	entry, err := g.s.log.Append(ctx, at, g.commit)

@@ -125,7 +125,6 @@ func (w *line) launch(ctx context.Context) error {
 	}
 	w.open = nil
 	if len(g.commit.Events()) == 0 { // what its answers rest on is durable: nothing is flying
-		g.txn.Discard()
 		g.answer()
 		return nil
 	}
@@ -159,7 +158,6 @@ func (w *line) takeBack(g *group) {
 	calls := g.calls()
 	if w.open != nil {
 		calls = append(calls, w.open.calls()...)
-		w.open.txn.Discard()
 		w.open = nil
 	}
 	w.waiting = append(calls, w.waiting...)
@@ -173,7 +171,6 @@ func (w *line) breakOff(why error) {
 	}
 	if w.open != nil {
 		refuseAll(w.open.calls(), errUnknown)
-		w.open.txn.Discard()
 	}
 	refuseAll(w.waiting, errUnknown)
 }

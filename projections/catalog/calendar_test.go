@@ -27,7 +27,6 @@ func TestCalendar(t *testing.T) {
 	due := func(now events.Instant) (keys []byte) {
 		p := c.Position()
 		txn := c.Begin(p.Seq+1, p.StreamSeq+1, now)
-		defer txn.Discard()
 		all, err := txn.Due(now, 10)
 		require.NoError(t, err)
 		for _, d := range all {

@@ -216,7 +216,6 @@ func (c *Catalog) Apply(entries []events.Entry) error {
 
 func (c *Catalog) applyAtOnce(entries []events.Entry) error {
 	t := c.Begin(entries[0].Commit.First, entries[0].StreamSeq, entries[0].Commit.Time)
-	defer t.Discard()
 	s := *c.state.Load()
 	for _, e := range entries {
 		t.streamSeq, t.at = e.StreamSeq, e.Commit.Time

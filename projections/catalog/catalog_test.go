@@ -60,7 +60,7 @@ func TestNext(t *testing.T) {
 		entry, landed := w.entry(c.Position(), decided), make(chan error, 1)
 		w.now += events.Instant(w.rng.IntN(100_000))
 		behind := flying.Next(w.now)
-		go func(flying *catalog.Txn) { landed <- flying.Commit(entry); flying.Discard() }(flying)
+		go func(flying *catalog.Txn) { landed <- flying.Commit(entry) }(flying)
 		decided = nil
 		for len(decided) < 5 {
 			es := w.decide(behind)
@@ -70,7 +70,6 @@ func TestNext(t *testing.T) {
 		require.NoError(t, <-landed)
 		flying = behind
 	}
-	flying.Discard()
 	whole := open(t, vfs.NewMem())
 	require.NoError(t, whole.Apply(w.log))
 	require.Equal(t, whole.Dump(), c.Dump())
@@ -105,7 +104,6 @@ func (w *world) step(c *catalog.Catalog) {
 	w.now += events.Instant(w.rng.IntN(100_000))
 	at := c.Position()
 	txn := c.Begin(at.Seq+1, at.StreamSeq+1, w.now)
-	defer txn.Discard()
 	w.append(c, w.decide(txn)...)
 }
 
@@ -195,7 +193,6 @@ func TestProjectOpenedAgain(t *testing.T) {
 	defer func() { require.NoError(t, c.Close()) }()
 	admin := events.Admin{}.Plain()
 	txn := c.Begin(1, 1, 5)
-	defer txn.Discard()
 	require.NoError(t, txn.Fold(
 		events.Event{Fact: &events.LogOpened{}, Admin: admin},
 		events.Event{Project: "acme", Fact: &events.ProjectOpened{}, Admin: admin},
@@ -212,7 +209,6 @@ func TestDeploymentsOfATxn(t *testing.T) {
 	c := open(t, vfs.NewMem())
 	defer func() { require.NoError(t, c.Close()) }()
 	txn := c.Begin(1, 1, 5)
-	defer txn.Discard()
 	fold := func(subject byte, rev uint64, fact events.Fact) {
 		require.NoError(t, txn.Fold(events.Event{
 			Project: "acme", Subject: [16]byte{subject}, Rev: rev, Fact: fact, Admin: events.Admin{}.Plain(),
@@ -233,9 +229,7 @@ func TestDeploymentsOfATxn(t *testing.T) {
 	requireDeployment(0, "")
 	fold(1, 1, &events.DeploymentRegistered{Name: "echo", Upstream: "http://first"})
 	requireDeployment(1, "http://first")
-	before := txn
 	txn = txn.Next(6)
-	defer before.Discard()
 	requireDeployment(1, "http://first")
 	fold(1, 2, &events.DeploymentEdited{Upstream: "http://next"})
 	requireDeployment(1, "http://next")
@@ -349,7 +343,6 @@ func TestReader(t *testing.T) {
 		require.Equal(t, at, r.Position)
 		txn := c.Begin(at.Seq+1, at.StreamSeq+1, w.now)
 		compare(txn, r)
-		txn.Discard()
 		if w.rng.IntN(10) == 0 {
 			for range 20 {
 				w.step(c)

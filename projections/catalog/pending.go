@@ -23,7 +23,7 @@ type reader interface {
 type pending struct {
 	*store.DB
 	unseen  *unseen                 // the writer's
-	batch   *pebble.Batch           // but for keys and counts
+	batch   store.Writes            // what is to be written, but for keys and counts
 	changes atomic.Pointer[changes] // nil once they are in the database
 }
 
@@ -42,7 +42,7 @@ type write struct {
 }
 
 func newPending(db *store.DB, u *unseen, under *pending) *pending {
-	p := &pending{DB: db, unseen: u, batch: db.NewBatch()}
+	p := &pending{DB: db, unseen: u}
 	p.changes.Store(&changes{
 		under: under, writes: map[string]write{}, keys: map[events.KeyID]keyRecord{}, counted: map[string]Project{},
 	})
@@ -113,25 +113,28 @@ func (p *pending) project(name string) (project Project, known bool) {
 
 func (p *pending) count(project Project) { p.held().counted[project.Name] = project }
 
-// put keeps key and value: they must not be written to any more.
-func (p *pending) put(key, value []byte) error {
+// put keeps value: it must not be written to any more.
+func (p *pending) put(key, value []byte) {
 	p.unseen.put(key)
 	p.held().write(key, write{value: value})
-	return p.batch.Set(key, value, nil)
+	p.batch.Set(key, value)
 }
 
-func (p *pending) remove(key []byte) error {
+// list writes what is only ever iterated over: no look-up sees it before it is in the database.
+func (p *pending) list(key, value []byte) { p.batch.Set(key, value) }
+
+func (p *pending) remove(key []byte) {
 	p.held().write(key, write{gone: true})
-	return p.batch.Delete(key, nil)
+	p.batch.Delete(key)
 }
+
+// unlist removes all that begins with prefix of what is only ever iterated over.
+func (p *pending) unlist(prefix []byte) { p.batch.DeleteRange(prefix, after(prefix)) }
 
 func (p *pending) removed(key []byte) bool {
 	w, _ := p.written(key)
 	return w.gone
 }
-
-// list writes what is only ever iterated over: no look-up sees it before it is in the database.
-func (p *pending) list(key, value []byte) error { return p.batch.Set(key, value, nil) }
 
 // keep keeps a key as it is now; the zero one where there is none any more.
 func (p *pending) keep(id events.KeyID, now *keyRecord) {
@@ -142,33 +145,29 @@ func (p *pending) keep(id events.KeyID, now *keyRecord) {
 }
 
 // bytes is about what it takes in the database.
-func (p *pending) bytes() int {
-	const ofKey = 200
-	return p.batch.Len() + ofKey*len(p.held().keys)
-}
+func (p *pending) bytes() int { return p.batch.Size() + usualKey*len(p.held().keys) }
 
-// writeTo writes it all, however often it changed.
-func (p *pending) writeTo(batch *pebble.Batch) error {
-	err := batch.Apply(p.batch, nil)
+const usualKey = 200 // bytes of a key's record
+
+// finish puts what has been left out of it into the batch, however often it changed.
+func (p *pending) finish(w *store.Writes) (err error) {
 	c := p.held()
 	for id, k := range c.keys {
 		if k.Exists() {
-			enter(batch, idKey(keySpace, id), &k, &err)
+			enter(w, idKey(keySpace, id), &k, &err)
 		} else {
-			err = errors.Join(err, batch.Delete(idKey(keySpace, id), nil))
+			w.Delete(idKey(keySpace, id))
 		}
 	}
 	for name, project := range c.counted {
-		enter(batch, projectKey(name), project, &err)
+		enter(w, projectKey(name), project, &err)
 	}
 	return err
 }
 
-func enter(batch *pebble.Batch, key []byte, value any, err *error) {
+func enter(w *store.Writes, key []byte, value any, err *error) {
 	data, e := marshal(value)
-	if e == nil {
-		e = batch.Set(key, data, nil)
-	}
+	w.Set(key, data)
 	*err = errors.Join(*err, e)
 }
 

@@ -11,14 +11,13 @@ import (
 )
 
 // Txn is the state with the events of one commit folded in, before they are durable. At most one may be open, and
-// one behind it. After an error of Fold it can only be discarded.
+// one behind it. After an error of Fold it can only be dropped, as any that will not be committed.
 type Txn struct {
 	View
 	catalog   *Catalog
 	next      events.Seq
 	streamSeq uint64
 	at        events.Instant
-	committed bool
 
 	// The deployments that were asked for since one was last changed: most commands ask for the same few.
 	deployments map[events.DeploymentID]projections.Deployment
@@ -118,15 +117,8 @@ func (t *Txn) pass(s *state, e events.Entry) error {
 }
 
 func (t *Txn) commit(s *state) error {
-	s.charter, t.committed = *t.charter, true
+	s.charter = *t.charter
 	return t.catalog.take(t.pending, s)
-}
-
-// Discard drops what was folded in, unless it was committed. Nothing may be asked of the Txn from then on but by the one behind it.
-func (t *Txn) Discard() {
-	if !t.committed {
-		_ = t.pending.batch.Close()
-	}
 }
 
 func (t *Txn) fold(e *events.Event, seq events.Seq) error {
@@ -171,24 +163,25 @@ func (t *Txn) foldKey(e *events.Event, admin events.Admin, seq events.Seq) error
 	}
 	now.Describe(admin, seq, t.at)
 	if old.Exists() {
-		err = t.place(id, old.Seq, old.StreamSeq)
+		t.place(id, old.Seq, old.StreamSeq)
 	}
 	if now.Exists() {
 		now.StreamSeq = t.streamSeq
 	} else {
-		err = errors.Join(err, t.place(id, seq, t.streamSeq), t.pending.remove(idKey(usageSpace, id)))
+		t.place(id, seq, t.streamSeq)
+		t.pending.remove(idKey(usageSpace, id))
 	}
 	t.pending.keep(id, &now)
-	err = errors.Join(err, t.movePointers(pointersTo(&old.Key), pointersTo(&now.Key)))
+	t.movePointers(pointersTo(&old.Key), pointersTo(&now.Key))
 	if old.Exists() != now.Exists() {
-		err = errors.Join(err, t.count(e.Project, func(p *Project) { p.Keys += sign(now.Exists()) }))
+		return t.count(e.Project, func(p *Project) { p.Keys += sign(now.Exists()) })
 	}
-	return err
+	return nil
 }
 
 // place writes where one of a key's events stands that its record does not lead to.
-func (t *Txn) place(id events.KeyID, seq events.Seq, streamSeq uint64) error {
-	return t.pending.list(historyKey(id, seq), binary.BigEndian.AppendUint64(nil, streamSeq))
+func (t *Txn) place(id events.KeyID, seq events.Seq, streamSeq uint64) {
+	t.pending.list(historyKey(id, seq), binary.BigEndian.AppendUint64(nil, streamSeq))
 }
 
 // pointer is a record that leads to a key.
@@ -196,8 +189,7 @@ type pointer struct{ key, value []byte }
 
 // movePointers writes only what differs: an attachment that ended with its deployment stays gone
 // although the key still names it.
-func (t *Txn) movePointers(old, now []pointer) error {
-	var err error
+func (t *Txn) movePointers(old, now []pointer) {
 	var gone map[string][]byte
 	if len(old) > 0 {
 		gone = make(map[string][]byte, len(old))
@@ -208,24 +200,24 @@ func (t *Txn) movePointers(old, now []pointer) error {
 	for _, p := range now {
 		value, stood := gone[string(p.key)]
 		if !stood || !bytes.Equal(value, p.value) {
-			err = errors.Join(err, t.point(p))
+			t.point(p)
 		}
 		delete(gone, string(p.key))
 	}
 	for key := range gone {
-		err = errors.Join(err, t.pending.remove([]byte(key)))
+		t.pending.remove([]byte(key))
 	}
-	return err
 }
 
-func (t *Txn) point(p pointer) error {
+func (t *Txn) point(p pointer) {
 	switch p.key[0] {
 	case keyCreatedSpace, keyExpiringSpace, attachmentSpace:
-		return t.pending.list(p.key, p.value)
+		t.pending.list(p.key, p.value)
+		return
 	case dueSpace:
 		t.floor.lower(p.key)
 	}
-	return t.pending.put(p.key, p.value)
+	t.pending.put(p.key, p.value)
 }
 
 // pointersTo is everything that leads to a key.
@@ -263,20 +255,18 @@ func (t *Txn) foldDeployment(e *events.Event, seq events.Seq) error {
 	clear(t.deployments)
 	clear(t.named)
 	if old.Exists() && old.Host != "" {
-		err = errors.Join(err, t.pending.remove(hostKey(old.Host)))
+		t.pending.remove(hostKey(old.Host))
 	}
 	if d.Exists() {
 		if d.Host != "" {
-			err = errors.Join(err, t.pending.put(hostKey(d.Host), d.ID[:]))
+			t.pending.put(hostKey(d.Host), d.ID[:])
 		}
-		err = errors.Join(err, t.pending.put(nameKey(deploymentNames, d.Project, d.Name), d.ID[:]))
+		t.pending.put(nameKey(deploymentNames, d.Project, d.Name), d.ID[:])
 		t.set(idKey(deploymentSpace, d.ID), d, &err)
 	} else {
-		attachments := idKey(attachmentSpace, old.ID)
-		err = errors.Join(err,
-			t.pending.remove(nameKey(deploymentNames, old.Project, old.Name)),
-			t.pending.remove(idKey(deploymentSpace, old.ID)),
-			t.pending.batch.DeleteRange(attachments, after(attachments), nil))
+		t.pending.remove(nameKey(deploymentNames, old.Project, old.Name))
+		t.pending.remove(idKey(deploymentSpace, old.ID))
+		t.pending.unlist(idKey(attachmentSpace, old.ID))
 	}
 	if old.Exists() != d.Exists() {
 		err = errors.Join(err, t.count(e.Project, func(p *Project) { p.Deployments += sign(d.Exists()) }))
@@ -318,8 +308,6 @@ func sign(up bool) int {
 
 func (t *Txn) set(key []byte, value any, err *error) {
 	data, e := marshal(value)
-	if e == nil {
-		e = t.pending.put(key, data)
-	}
+	t.pending.put(key, data)
 	*err = errors.Join(*err, e)
 }

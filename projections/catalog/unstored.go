@@ -6,9 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 // unstored is what was committed and is not in the database yet: Pebble takes a large batch for half the work that many small
@@ -102,30 +101,30 @@ func (c *Catalog) store() error {
 		return nil
 	}
 	s := layers[len(layers)-1].state
-	size := 0
+	keys := 0
 	for _, l := range layers {
-		size += l.bytes
+		keys += len(l.held().keys)
 	}
-	batch, err := c.db.NewBatchWithSize(size+size/4), error(nil)
+	changes, last, err := make([]*store.Writes, 0, len(layers)+1), store.NewWrites(keys+2, keys*usualKey), error(nil)
 	for _, l := range layers {
-		err = errors.Join(err, l.writeTo(batch))
+		changes, err = append(changes, &l.batch), errors.Join(err, l.finish(&last))
 	}
 	roots, _ := s.tree.MarshalBinary() // never fails
-	enter(batch, metaKey, meta{Format: format, Position: s.position, Tree: roots}, &err)
+	enter(&last, metaKey, meta{Format: format, Position: s.position, Tree: roots}, &err)
 	if s.charter.ChangedAt != u.charter {
-		enter(batch, charterKey, s.charter, &err)
+		enter(&last, charterKey, s.charter, &err)
 	}
 	if err == nil {
-		err = batch.Commit(pebble.NoSync)
+		err = c.db.Commit(append(changes, &last)...)
 	}
 	if err != nil {
-		return fmt.Errorf("write catalog: %w", errors.Join(err, batch.Close()))
+		return fmt.Errorf("write catalog: %w", err)
 	}
 	u.charter = s.charter.ChangedAt
 	u.drop(len(layers))
 	for _, l := range layers {
 		l.changes.Store(nil)
-		err = errors.Join(err, l.batch.Close())
+		l.batch = store.Writes{}
 	}
-	return err
+	return nil
 }

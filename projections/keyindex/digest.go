@@ -58,11 +58,3 @@ func appendRecord(b, key, value []byte) []byte {
 	b = append(binary.AppendUvarint(b, uint64(len(key))), key...)
 	return append(binary.AppendUvarint(b, uint64(len(value))), value...)
 }
-
-// splitRecord takes apart what appendRecord laid out, and what may follow it.
-func splitRecord(b []byte) (key, value []byte) {
-	n, length := binary.Uvarint(b)
-	key, b = b[length:][:n], b[length:][n:]
-	n, length = binary.Uvarint(b)
-	return key, b[length:][:n]
-}

@@ -146,12 +146,11 @@ func (idx *Index) Apply(entries []events.Entry) (err error) {
 			return idx.noteDamage(err)
 		}
 	}
-	batch, err := c.batch()
+	writes, err := c.writes()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = batch.Close() }()
-	if err := batch.Commit(pebble.NoSync); err != nil {
+	if err := idx.db.Commit(writes); err != nil {
 		return err
 	}
 	idx.showInFront(c)
