@@ -55,7 +55,8 @@ func (p *AdminPart) wire(c codec) {
 func (a Admin) Plain() AdminPart {
 	w := newWriter()
 	a.wire(w)
-	return AdminPart{Data: w.buf.Bytes()}
+	data, _ := w.end() // a buffer takes everything
+	return AdminPart{Data: data}
 }
 
 // Seal encrypts a for the event e, whose other parts it authenticates, so that no admin part can be
@@ -118,5 +119,6 @@ func sealContext(e *Event) []byte {
 	w.bin16(&e.Subject)
 	w.uint(&e.Rev)
 	e.Fact.wire(w)
-	return w.buf.Bytes()
+	context, _ := w.end() // a buffer takes everything
+	return context
 }

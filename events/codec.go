@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"errors"
+	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
 )
@@ -32,11 +33,22 @@ type writer struct {
 	err error
 }
 
-func newWriter() *writer {
+// writers are those that are done: what they have room for, others will need again.
+var writers = sync.Pool{New: func() any {
 	w := &writer{}
-	w.buf.Grow(256) // what most events need
 	w.enc = msgpack.NewEncoder(&w.buf)
 	return w
+}}
+
+func newWriter() *writer { return writers.Get().(*writer) }
+
+// end gives what was written. Nothing may be asked of the writer any more.
+func (w *writer) end() ([]byte, error) {
+	data, err := bytes.Clone(w.buf.Bytes()), w.err
+	w.buf.Reset()
+	w.err = nil
+	writers.Put(w)
+	return data, err
 }
 
 func (w *writer) keep(err error) {

@@ -82,10 +82,11 @@ func (c *Commit) Encode() ([]byte, error) {
 	for i := range c.leaves {
 		w.bin(&c.leaves[i])
 	}
-	if w.err != nil {
-		return nil, fmt.Errorf("encode commit: %w", w.err)
+	body, err := w.end()
+	if err != nil {
+		return nil, fmt.Errorf("encode commit: %w", err)
 	}
-	return w.buf.Bytes(), nil
+	return body, nil
 }
 
 func (c *Commit) wireHead(w codec) {

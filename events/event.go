@@ -44,10 +44,11 @@ func (e *Event) Encode() ([]byte, error) {
 	w.uint(&e.Rev)
 	e.Fact.wire(w)
 	e.Admin.wire(w)
-	if w.err != nil {
-		return nil, fmt.Errorf("encode %s event: %w", t, w.err)
+	leaf, err := w.end()
+	if err != nil {
+		return nil, fmt.Errorf("encode %s event: %w", t, err)
 	}
-	return w.buf.Bytes(), nil
+	return leaf, nil
 }
 
 // DecodeEvent reads an event's bytes. Errors wrap ErrMalformed or ErrUnknownType. The event's byte

@@ -103,10 +103,13 @@ func open(dir string, opts Options) (*Catalog, error) {
 }
 
 func (c *Catalog) load() error {
-	m := meta{Format: format}
 	v := View{r: c.db}
-	if _, err := v.get(metaKey, &m); err != nil {
+	m, found, err := get[meta](&v, metaKey)
+	if err != nil {
 		return err
+	}
+	if !found {
+		m.Format = format
 	}
 	switch {
 	case m.Format < format:
@@ -121,7 +124,7 @@ func (c *Catalog) load() error {
 			return err
 		}
 	}
-	if _, err := v.get(charterKey, &s.charter); err != nil {
+	if s.charter, _, err = get[projections.Charter](&v, charterKey); err != nil {
 		return err
 	}
 	c.state.Store(&s)

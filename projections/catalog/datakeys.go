@@ -15,11 +15,11 @@ type DataKey struct {
 
 // DataKeyOf finds the newest data key of a project.
 func (v *View) DataKeyOf(project string) (k DataKey, err error) {
-	var id string
-	if _, err := v.get(sealedUnderKey(project), &id); err != nil || id == "" {
+	id, _, err := get[string](v, sealedUnderKey(project))
+	if err != nil || id == "" {
 		return k, err
 	}
-	_, err = v.get(dataKeyKey(id), &k)
+	k, _, err = get[DataKey](v, dataKeyKey(id))
 	return k, err
 }
 

@@ -23,7 +23,7 @@ type Release struct {
 
 // Release finds how an instance was released; the zero Release if it was not.
 func (v *View) Release(id events.InstanceID) (r Release, err error) {
-	_, err = v.get(idKey(releaseSpace, id), &r)
+	r, _, err = get[Release](v, idKey(releaseSpace, id))
 	return r, err
 }
 

@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -23,7 +24,7 @@ type reader interface {
 type pending struct {
 	*store.DB
 	unseen  *unseen                 // the writer's
-	batch   store.Writes            // what is to be written, but for keys and counts
+	batch   *store.Writes           // what is to be written, but for keys and counts
 	changes atomic.Pointer[changes] // nil once they are in the database
 }
 
@@ -32,7 +33,7 @@ type changes struct {
 	under   *pending         // what was changed before
 	spaces  uint32           // those of writes, see spaceBit
 	writes  map[string]write // that are looked up, but for what follows
-	keys    map[events.KeyID]keyRecord
+	keys    map[events.KeyID]*keyRecord
 	counted map[string]Project
 }
 
@@ -42,12 +43,19 @@ type write struct {
 }
 
 func newPending(db *store.DB, u *unseen, under *pending) *pending {
-	p := &pending{DB: db, unseen: u}
+	p := &pending{DB: db, unseen: u, batch: batches.Get().(*store.Writes)}
+	writes, keys := 0, 0
+	if c := under.held(); c != nil { // of about the same size
+		writes, keys = len(c.writes), len(c.keys)
+	}
 	p.changes.Store(&changes{
-		under: under, writes: map[string]write{}, keys: map[events.KeyID]keyRecord{}, counted: map[string]Project{},
+		under: under, writes: make(map[string]write, writes), keys: make(map[events.KeyID]*keyRecord, keys), counted: map[string]Project{},
 	})
 	return p
 }
+
+// batches are those that are in the database: what they have room for, others will need again.
+var batches = sync.Pool{New: func() any { return &store.Writes{} }}
 
 // held are the changes that are not in the database yet. A look-up that finds none has to look there behind this.
 func (p *pending) held() *changes {
@@ -98,10 +106,12 @@ func (p *pending) key(id events.KeyID) (k keyRecord, known bool) {
 	if p.unseen.has(idKey(keySpace, id)) {
 		return k, true
 	}
-	for c := p.held(); c != nil && !known; c = c.under.held() {
-		k, known = c.keys[id]
+	for c := p.held(); c != nil; c = c.under.held() {
+		if k, known := c.keys[id]; known {
+			return *k, true
+		}
 	}
-	return k, known
+	return k, false
 }
 
 func (p *pending) project(name string) (project Project, known bool) {
@@ -136,12 +146,12 @@ func (p *pending) removed(key []byte) bool {
 	return w.gone
 }
 
-// keep keeps a key as it is now; the zero one where there is none any more.
+// keep keeps a key as it is now, which must not be written to any more; the zero one where there is none any more.
 func (p *pending) keep(id events.KeyID, now *keyRecord) {
 	if now.Exists() {
 		p.unseen.put(idKey(keySpace, id))
 	}
-	p.held().keys[id] = *now
+	p.held().keys[id] = now
 }
 
 // bytes is about what it takes in the database.
@@ -154,7 +164,7 @@ func (p *pending) finish(w *store.Writes) (err error) {
 	c := p.held()
 	for id, k := range c.keys {
 		if k.Exists() {
-			enter(w, idKey(keySpace, id), &k, &err)
+			enter(w, idKey(keySpace, id), k, &err)
 		} else {
 			w.Delete(idKey(keySpace, id))
 		}
@@ -166,9 +176,7 @@ func (p *pending) finish(w *store.Writes) (err error) {
 }
 
 func enter(w *store.Writes, key []byte, value any, err *error) {
-	data, e := marshal(value)
-	w.Set(key, data)
-	*err = errors.Join(*err, e)
+	*err = errors.Join(*err, encode(value, func(data []byte) { w.Set(key, data) }))
 }
 
 type nothingToClose struct{}

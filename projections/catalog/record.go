@@ -75,12 +75,9 @@ func (v *View) record(id events.KeyID) (r keyRecord, err error) {
 	if r, known := v.pending.key(id); known {
 		return r, nil
 	}
-	found, err := v.get(idKey(keySpace, id), &r)
-	if err != nil {
-		return keyRecord{}, err
-	}
+	r, found, err := get[keyRecord](v, idKey(keySpace, id))
 	if found {
 		r.ID = id
 	}
-	return r, nil
+	return r, err
 }

@@ -174,7 +174,7 @@ func (t *Txn) foldKey(e *events.Event, admin events.Admin, seq events.Seq) error
 	t.pending.keep(id, &now)
 	t.movePointers(pointersTo(&old.Key), pointersTo(&now.Key))
 	if old.Exists() != now.Exists() {
-		return t.count(e.Project, func(p *Project) { p.Keys += sign(now.Exists()) })
+		return t.count(e.Project, sign(now.Exists()), 0)
 	}
 	return nil
 }
@@ -225,14 +225,14 @@ func pointersTo(k *projections.Key) []pointer {
 	if !k.Exists() {
 		return nil
 	}
-	p := make([]pointer, 0, 7+len(k.Deployments))
+	p, id := make([]pointer, 0, 7+len(k.Deployments)), bytes.Clone(k.ID[:])
 	p = append(p,
 		pointer{nameKey(keyNameSpace, k.Project, k.Name), named(k)},
 		pointer{timeKey(keyCreatedSpace, k.Project, k.CreatedAt, k.ID), nil},
 		pointer{timeKey(keyExpiringSpace, k.Project, k.ExpiresAt, k.ID), nil},
-		pointer{digestKey(k.Digest), k.ID[:]})
+		pointer{digestKey(k.Digest), id})
 	if !k.Grace.Digest.IsZero() {
-		p = append(p, pointer{digestKey(k.Grace.Digest), k.ID[:]}, pointer{dueKey(k.Grace.Until, GraceDue, k.ID), nil})
+		p = append(p, pointer{digestKey(k.Grace.Digest), id}, pointer{dueKey(k.Grace.Until, GraceDue, k.ID), nil})
 	}
 	if !k.Expired && !k.ExpiresAt.IsNever() {
 		p = append(p, pointer{dueKey(k.ExpiresAt, ExpiryDue, k.ID), nil})
@@ -269,7 +269,7 @@ func (t *Txn) foldDeployment(e *events.Event, seq events.Seq) error {
 		t.pending.unlist(idKey(attachmentSpace, old.ID))
 	}
 	if old.Exists() != d.Exists() {
-		err = errors.Join(err, t.count(e.Project, func(p *Project) { p.Deployments += sign(d.Exists()) }))
+		err = errors.Join(err, t.count(e.Project, 0, sign(d.Exists())))
 	}
 	return err
 }
@@ -292,9 +292,9 @@ func (t *Txn) openProject(name string, f *events.ProjectOpened, seq events.Seq) 
 }
 
 // count changes a project's counts. They are written once, with the commit.
-func (t *Txn) count(name string, change func(*Project)) error {
+func (t *Txn) count(name string, keys, deployments int) error {
 	p, err := t.Project(name)
-	change(&p)
+	p.Keys, p.Deployments = p.Keys+keys, p.Deployments+deployments
 	t.pending.count(p)
 	return err
 }

@@ -107,7 +107,7 @@ func (c *Catalog) store() error {
 	}
 	changes, last, err := make([]*store.Writes, 0, len(layers)+1), store.NewWrites(keys+2, keys*usualKey), error(nil)
 	for _, l := range layers {
-		changes, err = append(changes, &l.batch), errors.Join(err, l.finish(&last))
+		changes, err = append(changes, l.batch), errors.Join(err, l.finish(&last))
 	}
 	roots, _ := s.tree.MarshalBinary() // never fails
 	enter(&last, metaKey, meta{Format: format, Position: s.position, Tree: roots}, &err)
@@ -124,7 +124,9 @@ func (c *Catalog) store() error {
 	u.drop(len(layers))
 	for _, l := range layers {
 		l.changes.Store(nil)
-		l.batch = store.Writes{}
+		l.batch.Reset()
+		batches.Put(l.batch)
+		l.batch = nil
 	}
 	return nil
 }

@@ -26,14 +26,14 @@ type UsagePlace struct {
 
 // Usage finds how often a key was let in.
 func (v *View) Usage(id events.KeyID) (u Usage, err error) {
-	_, err = v.get(idKey(usageSpace, id), &u)
+	u, _, err = get[Usage](v, idKey(usageSpace, id))
 	return u, err
 }
 
 // UsagePlace is behind the last batch that was added up.
 func (c *Catalog) UsagePlace() (p UsagePlace, err error) {
 	v := View{r: c.db}
-	_, err = v.get(usagePlaceKey, &p)
+	p, _, err = get[UsagePlace](&v, usagePlaceKey)
 	return p, err
 }
 
@@ -88,8 +88,8 @@ const maxRuns = 4
 // note reports whether the batch is a new one.
 func (t *tally) note(verifier string, b *usage.Batch) (bool, error) {
 	v, key := View{r: t.catalog.db}, nameKey(usageRunSpace, verifier, "")
-	var known runs
-	if _, err := v.get(key, &known); err != nil {
+	known, _, err := get[runs](&v, key)
+	if err != nil {
 		return false, err
 	}
 	for i := range known {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/vmihailenco/msgpack/v5"
@@ -67,7 +68,7 @@ func (v *View) keyAt(pointer []byte) (projections.Key, error) {
 
 // Deployment finds a deployment by its id.
 func (v *View) Deployment(id events.DeploymentID) (d projections.Deployment, err error) {
-	_, err = v.get(idKey(deploymentSpace, id), &d)
+	d, _, err = get[projections.Deployment](v, idKey(deploymentSpace, id))
 	return d, err
 }
 
@@ -94,7 +95,7 @@ func (v *View) Project(name string) (p Project, err error) {
 	if p, known := v.pending.project(name); known {
 		return p, nil
 	}
-	_, err = v.get(projectKey(name), &p)
+	p, _, err = get[Project](v, projectKey(name))
 	return p, err
 }
 
@@ -112,8 +113,7 @@ func (v *View) Projects() ([]Project, error) {
 
 // Command finds a command that took effect, by the id that its actor gave it.
 func (v *View) Command(project, actor, id string) (c Command, found bool, err error) {
-	found, err = v.get(commandKey(project, actor, id), &c)
-	return c, found, err
+	return get[Command](v, commandKey(project, actor, id))
 }
 
 // Order is by what a listing of keys is sorted.
@@ -219,16 +219,19 @@ func (v *View) walk(from, to []byte, backwards bool, yield func(key, value []byt
 	return errors.Join(err, it.Error(), it.Close())
 }
 
-func (v *View) get(key []byte, into any) (bool, error) {
-	value, closer, err := v.r.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read catalog: %w", err)
+// get finds what was stored under key.
+func get[T any](v *View, key []byte) (value T, found bool, err error) {
+	data, closer, err := v.r.Get(key)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return value, false, nil
+	case err != nil:
+		return value, false, fmt.Errorf("read catalog: %w", err)
 	}
 	defer func() { _ = closer.Close() }()
-	return true, unmarshal(value, into)
+	stored := new(T) // only now: most of what is asked for is not there
+	err = unmarshal(data, stored)
+	return *stored, true, err
 }
 
 func (v *View) getID(key []byte) (id [16]byte, err error) {
@@ -243,17 +246,34 @@ func (v *View) getID(key []byte) (id [16]byte, err error) {
 	return id, closer.Close()
 }
 
-func marshal(v any) ([]byte, error) {
-	enc := msgpack.GetEncoder()
-	defer msgpack.PutEncoder(enc)
-	var b bytes.Buffer
-	b.Grow(256)
-	enc.Reset(&b)
-	enc.UseArrayEncodedStructs(true)
-	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("encode catalog record: %w", err)
+// encoder writes into its own buffer.
+type encoder struct {
+	*msgpack.Encoder
+	buf bytes.Buffer
+}
+
+var encoders = sync.Pool{New: func() any {
+	e := &encoder{}
+	e.Encoder = msgpack.NewEncoder(&e.buf)
+	e.UseArrayEncodedStructs(true)
+	return e
+}}
+
+// encode shows use how v is stored. It is not to be kept.
+func encode(v any, use func(data []byte)) error {
+	e := encoders.Get().(*encoder)
+	defer encoders.Put(e)
+	e.buf.Reset()
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("encode catalog record: %w", err)
 	}
-	return b.Bytes(), nil
+	use(e.buf.Bytes())
+	return nil
+}
+
+func marshal(v any) (data []byte, err error) {
+	err = encode(v, func(stored []byte) { data = bytes.Clone(stored) })
+	return data, err
 }
 
 // unmarshal passes over the record once before it decodes: the decoder makes room for as many elements as a list

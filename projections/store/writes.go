@@ -53,6 +53,9 @@ func (w *Writes) add(k kind, key, value []byte) {
 // Size is how many bytes the changes take, about as many as in the database.
 func (w *Writes) Size() int { return len(w.text) }
 
+// Reset makes it empty. The memory stays.
+func (w *Writes) Reset() { w.text, w.all = w.text[:0], w.all[:0] }
+
 func (w *Writes) key(at int) []byte {
 	one := &w.all[at]
 	return w.text[one.at:][:one.key]
