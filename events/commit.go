@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // What one commit may hold.
@@ -55,22 +56,25 @@ func (c *Commit) Add(es ...Event) error {
 	if len(c.events)+len(es) > MaxCommitEvents {
 		return ErrCommitFull
 	}
-	leaves, size := make([][]byte, len(es)), c.size
+	leaves, size := c.leaves, c.size
 	for i := range es {
 		leaf, err := es[i].Encode()
 		if err != nil {
 			return err
 		}
-		leaves[i] = leaf
+		leaves = append(leaves, leaf)
 		size += len(leaf) + 5 // a byte string's longest header
 	}
 	if size > MaxCommitBytes-commitRoom {
 		return ErrCommitFull
 	}
-	c.events = append(c.events, es...)
-	c.leaves = append(c.leaves, leaves...)
-	c.size = size
+	c.events, c.leaves, c.size = append(c.events, es...), leaves, size
 	return nil
+}
+
+// Grow makes room for so many more events at once.
+func (c *Commit) Grow(n int) {
+	c.events, c.leaves = slices.Grow(c.events, n), slices.Grow(c.leaves, n)
 }
 
 // Encode gives the commit's body for the log.

@@ -3,7 +3,6 @@ package registry
 import (
 	"cmp"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -216,23 +215,15 @@ func verbList() string {
 	return strings.Join(names, " ")
 }
 
-func (r *Request) canonical() []byte {
-	b, err := json.Marshal(r)
-	if err != nil {
-		panic("a request of texts and numbers does not marshal: " + err.Error())
-	}
-	return b
-}
-
 // fingerprint is what makes two requests under one command id the same: everything but the id and how
 // long to wait. It is in the log (events.Admin.Request): its form never changes.
 func (c *Command) fingerprint() [16]byte {
 	if c.finger != ([16]byte{}) {
 		return c.finger
 	}
-	r := c.Request
-	r.CommandID, r.Wait, r.WaitTimeout = "", "", ""
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s", c.Verb, r.canonical()))
+	var room [512]byte // what most need
+	text := append(append(room[:0], c.Verb...), '\n')
+	sum := sha256.Sum256(c.Request.appendJSON(text, c.Request.sent()&^notInFingerprint))
 	c.finger = [16]byte(sum[:16])
 	return c.finger
 }

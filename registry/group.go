@@ -37,6 +37,7 @@ func (s *Service) beginGroup(term uint64, behind *group) *group {
 	c := events.Commit{Incarnation: at.Incarnation, Term: term}
 	if behind != nil {
 		c.First, c.Time = behind.commit.Last()+1, max(behind.commit.Time, s.attested.date())
+		c.Grow(len(behind.commit.Events())) // it will be of about the same size
 		g.txn = behind.txn.Next(c.Time)
 	} else {
 		c.First, c.Time = at.Seq+1, max(at.Time, s.attested.date())

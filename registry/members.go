@@ -160,7 +160,7 @@ func (s *Service) wasReleased(id events.InstanceID) error {
 
 // changeMember waits until the log says so.
 func (s *Service) changeMember(ctx context.Context, l *leading, c Command) error {
-	under := s.enqueue(ctx, l, newCall(c))
+	under := s.enqueue(ctx, l, newCall(&c))
 	_, err := under.result(ctx)
 	return err
 }

@@ -149,7 +149,7 @@ func (s *Service) Do(ctx context.Context, cmd Command) (any, error) {
 	if cmd.Verb.IsQuery() {
 		return s.query(ctx, &cmd)
 	}
-	c := s.carry(ctx, cmd)
+	c := s.carry(ctx, &cmd)
 	done, err := c.result(ctx)
 	if err == nil && cmd.Request.Wait == WaitConfirmed {
 		s.awaitVerdict(ctx, c.l, &cmd.Request, done)
@@ -166,7 +166,7 @@ func (s *Service) DoAll(ctx context.Context, cmds []Command) []Done {
 			err = refuse(Invalid, "queries, and commands that wait to be confirmed, are sent one by one")
 		}
 		if under[i].err = err; err == nil {
-			under[i] = s.carry(ctx, cmds[i])
+			under[i] = s.carry(ctx, &cmds[i])
 		}
 	}
 	for i := range under {
@@ -191,15 +191,16 @@ type carried struct {
 }
 
 // carry has a command decided that was checked.
-func (s *Service) carry(ctx context.Context, cmd Command) carried {
+func (s *Service) carry(ctx context.Context, cmd *Command) carried {
 	l := s.leading.Load()
 	if l == nil {
 		return carried{err: errStandby}
 	}
+	c := newCall(cmd)
 	if cmd.Verb == FleetRetireSigningKey {
-		cmd.signs, _ = s.signs()
+		c.cmd.signs, _ = s.signs()
 	}
-	return s.enqueue(ctx, l, newCall(cmd))
+	return s.enqueue(ctx, l, c)
 }
 
 func (s *Service) enqueue(ctx context.Context, l *leading, c *call) carried {
@@ -235,11 +236,11 @@ func (c *carried) result(ctx context.Context) (result, error) {
 	}
 }
 
-func newCall(cmd Command) *call {
+func newCall(cmd *Command) *call {
+	c := &call{cmd: *cmd, done: make(chan result, 1)}
 	if cmd.Request.CommandID != "" {
-		cmd.fingerprint() // here, where callers run side by side, rather than in the one loop that decides
+		c.cmd.fingerprint() // here, where callers run side by side, rather than in the one loop that decides
 	}
-	c := &call{cmd: cmd, done: make(chan result, 1)}
 	c.chance.ID = events.NewID()
 	if (cmd.Verb == KeyCreate || cmd.Verb == KeyRotate) && cmd.Request.Digest == "" {
 		c.secret = apikey.Generate()

@@ -172,7 +172,8 @@ func (t *Txn) foldKey(e *events.Event, admin events.Admin, seq events.Seq) error
 		t.pending.remove(idKey(usageSpace, id))
 	}
 	t.pending.keep(id, &now)
-	t.movePointers(pointersTo(&old.Key), pointersTo(&now.Key))
+	var oldRoom, nowRoom [8]pointer // what most need
+	t.movePointers(appendPointersTo(oldRoom[:0], &old.Key), appendPointersTo(nowRoom[:0], &now.Key))
 	if old.Exists() != now.Exists() {
 		return t.count(e.Project, sign(now.Exists()), 0)
 	}
@@ -220,12 +221,12 @@ func (t *Txn) point(p pointer) {
 	t.pending.put(p.key, p.value)
 }
 
-// pointersTo is everything that leads to a key.
-func pointersTo(k *projections.Key) []pointer {
+// appendPointersTo appends everything that leads to a key.
+func appendPointersTo(p []pointer, k *projections.Key) []pointer {
 	if !k.Exists() {
-		return nil
+		return p
 	}
-	p, id := make([]pointer, 0, 7+len(k.Deployments)), bytes.Clone(k.ID[:])
+	id := bytes.Clone(k.ID[:])
 	p = append(p,
 		pointer{nameKey(keyNameSpace, k.Project, k.Name), named(k)},
 		pointer{timeKey(keyCreatedSpace, k.Project, k.CreatedAt, k.ID), nil},
