@@ -3,6 +3,7 @@ package keyindex
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -167,16 +168,68 @@ func (c *change) key(id events.KeyID) (*keyChange, error) {
 	if c.front.lacksKey(id) {
 		return k, nil
 	}
-	value, err := c.at(idKey(id))
-	if err == nil && value != nil {
-		r := reader{rest: value}
-		var digest events.Digest
-		r.fill(digest[:])
-		if err = r.end(); err == nil {
-			err = c.fill(k, digest)
-		}
+	digest, err := c.digestOf(id)
+	if err == nil && !digest.IsZero() {
+		err = c.fill(k, digest)
 	}
 	return k, err
+}
+
+// expect reads the keys that entries change and do not make, all of them in the order in which they are stored: to go on from the
+// last one costs less than to begin anew.
+func (c *change) expect(entries []events.Entry) error {
+	var keys []*keyChange
+	for i := range entries {
+		facts := entries[i].Commit.Events()
+		for j := range facts {
+			id := facts[j].Key()
+			if _, known := c.keys.byID[id]; !known && changesKey(&facts[j]) && !c.front.lacksKey(id) {
+				k := c.keys.add(id)
+				k.id = id
+				keys = append(keys, k)
+			}
+		}
+	}
+	slices.SortFunc(keys, func(a, b *keyChange) int { return bytes.Compare(a.id[:], b.id[:]) })
+	for _, k := range keys {
+		digest, err := c.digestOf(k.id)
+		if err != nil {
+			return err
+		}
+		k.stored = digest
+	}
+	slices.SortFunc(keys, func(a, b *keyChange) int { return bytes.Compare(a.stored[:], b.stored[:]) })
+	for _, k := range keys {
+		if k.stored.IsZero() {
+			continue
+		}
+		if err := c.fill(k, k.stored); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changesKey reports whether the event is about a key that is there before it.
+func changesKey(e *events.Event) bool {
+	switch e.Fact.(type) {
+	case *events.Edited, *events.Attached, *events.Detached, *events.ExpiryChanged, *events.Expired, *events.Disabled, *events.Enabled,
+		*events.Rotated, *events.GraceEnded, *events.Deleted:
+		return true
+	default:
+		return false
+	}
+}
+
+// digestOf is what the index has the key under; zero if it has no such key.
+func (c *change) digestOf(id events.KeyID) (digest events.Digest, err error) {
+	value, err := c.at(idKey(id))
+	if err != nil || value == nil {
+		return digest, err
+	}
+	r := reader{rest: value}
+	r.fill(digest[:])
+	return digest, r.end()
 }
 
 // fill takes the key over from the digest that the index has it under.

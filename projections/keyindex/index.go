@@ -141,6 +141,9 @@ func (idx *Index) Apply(entries []events.Entry) (err error) {
 	defer idx.apply.Unlock()
 	c := newChange(idx.db, idx.view.Load(), idx.fill, entries)
 	defer func() { err = errors.Join(err, c.close()) }()
+	if err := c.expect(entries); err != nil {
+		return idx.noteDamage(err)
+	}
 	for _, entry := range entries {
 		if err := c.fold(entry); err != nil {
 			return idx.noteDamage(err)

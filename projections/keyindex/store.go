@@ -58,7 +58,7 @@ func (idx *Index) closeStore() error {
 func (o *Options) open(dir string, onDamage func(error)) (*store.DB, error) {
 	unsorted := 0
 	if o.frontBytes() > 0 { // checks do not wait for the store
-		unsorted = 8
+		unsorted = 16
 	}
 	return store.Open(dir, store.Options{
 		CacheBytes:    cmp.Or(o.CacheBytes, 128<<20),
