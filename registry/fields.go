@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // fieldSet is some of a Request's fields, a bit for each.
@@ -69,10 +70,17 @@ func (r *Request) appendJSON(b []byte, fields fieldSet) []byte {
 }
 
 func appendQuoted(b []byte, s string) []byte {
+	ascii := true
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || strings.IndexByte(`"\<>&`, c) >= 0 {
+		switch c := s[i]; {
+		case c < ' ', c == '"', c == '\\', c == '<', c == '>', c == '&':
 			return appendMarshaled(b, s)
+		case c >= utf8.RuneSelf:
+			ascii = false
 		}
+	}
+	if !ascii && (!utf8.ValidString(s) || strings.ContainsAny(s, "\u2028\u2029")) {
+		return appendMarshaled(b, s)
 	}
 	return append(append(append(b, '"'), s...), '"')
 }

@@ -19,12 +19,13 @@ type Filter struct {
 
 const (
 	perWord  = 4
-	smallest = 1 << 17 // words
+	smallest = 1 << 19 // words: 4 MiB. Each layer more is one more miss of the cache
 )
 
 // New makes a filter with room for so many keys, or some more.
-func New(room int) *Filter {
-	words := max(smallest, room/perWord)
+func New(room int) *Filter { return ofWords(max(smallest, room/perWord)) }
+
+func ofWords(words int) *Filter {
 	return &Filter{seed: maphash.MakeSeed(), layers: [][]uint64{make([]uint64, words)}, room: words * perWord}
 }
 

@@ -9,9 +9,12 @@ import (
 
 // TestFilter: nothing that was shown is unseen, however often the filter grew; of the rest, nearly all is.
 func TestFilter(t *testing.T) {
-	const shown = 3*smallest*perWord + 1
+	const (
+		words = 1 << 16
+		shown = 3*words*perWord + 1 // three layers
+	)
 	key := func(n int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
-	f := New(0)
+	f := ofWords(words)
 	for n := range shown {
 		f.Add(key(n))
 	}
