@@ -31,7 +31,8 @@ func ofWords(words int) *Filter {
 
 // Add shows it a key. Another time makes no difference.
 func (f *Filter) Add(key []byte) {
-	if f.MayHave(key) {
+	hash := maphash.Bytes(f.seed, key)
+	if f.mayHave(hash) {
 		return
 	}
 	last := f.layers[len(f.layers)-1]
@@ -39,7 +40,7 @@ func (f *Filter) Add(key []byte) {
 		last = make([]uint64, 2*len(last))
 		f.layers, f.room = append(f.layers, last), len(last)*perWord
 	}
-	at, mask := place(maphash.Bytes(f.seed, key), len(last))
+	at, mask := place(hash, len(last))
 	last[at] |= mask
 	f.room--
 }
@@ -54,8 +55,9 @@ func (f *Filter) Len() int {
 }
 
 // MayHave reports whether the key was shown to it; in a few of a hundred cases it errs, and says yes.
-func (f *Filter) MayHave(key []byte) bool {
-	hash := maphash.Bytes(f.seed, key)
+func (f *Filter) MayHave(key []byte) bool { return f.mayHave(maphash.Bytes(f.seed, key)) }
+
+func (f *Filter) mayHave(hash uint64) bool {
 	for _, words := range f.layers {
 		if at, mask := place(hash, len(words)); words[at]&mask == mask {
 			return true
