@@ -44,6 +44,50 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// BenchmarkApplyMany applies thirty full commits at a time, as to one who is far behind: of keys that are created, and of keys that
+// come and go, where half of the events are creates and the others disable or delete any key that is there.
+func BenchmarkApplyMany(b *testing.B) {
+	for name, share := range map[string]int{"creates": 0, "churn": 2} {
+		b.Run(name, func(b *testing.B) {
+			h := newHistory(b, 1)
+			idx := openIndex(b, b.TempDir(), Options{})
+			require.NoError(b, idx.Apply([]events.Entry{h.open()}))
+			log := h.churn(b.N, share)
+			b.ResetTimer()
+			for some := range slices.Chunk(log, 30) {
+				require.NoError(b, idx.Apply(some))
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// churn makes full commits of so many events in all, of which each share-th is about a key that is there, if share is not 0.
+func (h *history) churn(size, share int) (log []events.Entry) {
+	var living []*projections.Key
+	es := make([]events.Event, 0, events.MaxCommitEvents)
+	for n := range size {
+		var e events.Event
+		if share == 0 || n%share != 0 || len(living) < 10_000 {
+			e = events.Event{Project: "demo", Subject: h.id(), Rev: 1, Fact: &events.Created{Digest: h.bytes32(), ExpiresAt: events.Never}}
+			living = append(living, &projections.Key{ID: e.Subject, Rev: 1})
+		} else {
+			at := h.r.IntN(len(living))
+			k := living[at]
+			k.Rev++
+			e = events.Event{Project: "demo", Subject: k.ID, Rev: k.Rev, Fact: &events.Disabled{}}
+			if k.Rev > 2 || h.r.IntN(2) == 0 {
+				e.Fact = &events.Deleted{}
+				living[at], living = living[len(living)-1], living[:len(living)-1]
+			}
+		}
+		if es = append(es, e); len(es) == cap(es) || n == size-1 {
+			log, es = append(log, h.commit(es...)), make([]events.Event, 0, cap(es))
+		}
+	}
+	return log
+}
+
 // BenchmarkApplyLimit writes the same records in batches of the same size into a bare store: what is left for Apply to do better.
 func BenchmarkApplyLimit(b *testing.B) {
 	const size = 1000
