@@ -37,6 +37,13 @@ type Outcome struct {
 	Subject  [16]byte       // the key or deployment that the command was about
 	Replayed bool           // its command id took effect before, at Seq
 	Seq      events.Seq     // of the last event, when Replayed
+	was      subject
+}
+
+// subject is the key or deployment of a command that changes one, as it was before: what a deletion answers with.
+type subject struct {
+	key        projections.Key
+	deployment projections.Deployment
 }
 
 // Decide turns a command into events, or refuses it. It is pure. An error that is no Refusal means
@@ -59,7 +66,7 @@ func Decide(s State, c *Command, chance Chance, now events.Instant) (Outcome, er
 	if err := d.decide(); err != nil {
 		return Outcome{}, err
 	}
-	return Outcome{Events: d.events, Subject: d.subject}, nil
+	return Outcome{Events: d.events, Subject: d.subject, was: d.was}, nil
 }
 
 // decision gathers the events of one command.
@@ -71,6 +78,7 @@ type decision struct {
 	events  []events.Event
 	subject [16]byte
 	rev     uint64 // of the subject, events so far included
+	was     subject
 }
 
 func (d *decision) decide() error {
@@ -162,7 +170,7 @@ func (d *decision) onKey(then func(projections.Key) error) error {
 	if err := d.expectRev("key", k.Rev); err != nil {
 		return err
 	}
-	d.subject, d.rev = k.ID, k.Rev
+	d.subject, d.rev, d.was.key = k.ID, k.Rev, k
 	return then(k)
 }
 

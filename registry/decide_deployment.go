@@ -38,7 +38,7 @@ func (d *decision) onDeployment(then func(projections.Deployment) error) error {
 	if err := d.expectRev("deployment", found.Rev); err != nil {
 		return err
 	}
-	d.subject, d.rev = found.ID, found.Rev
+	d.subject, d.rev, d.was.deployment = found.ID, found.Rev, found
 	return then(found)
 }
 

@@ -95,10 +95,6 @@ func (g *group) calls() []*call {
 }
 
 func (g *group) decide(c *call, now events.Instant) (any, error) {
-	before, err := subjectBefore(g.txn, c)
-	if err != nil {
-		return nil, err
-	}
 	out, err := Decide(g.txn, &c.cmd, c.chance, now)
 	if err != nil {
 		return nil, err
@@ -110,7 +106,7 @@ func (g *group) decide(c *call, now events.Instant) (any, error) {
 		return nil, err
 	}
 	g.commit.Prompt = g.commit.Prompt || (c.cmd.Request.Wait == WaitConfirmed && len(out.Events) > 0)
-	return render(g.txn, c, out, before, g.commit.Last(), now)
+	return render(g.txn, c, out, g.commit.Last(), now)
 }
 
 // sayDue fills the commit up with ends of lifetimes, where the clock allows.

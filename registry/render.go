@@ -9,25 +9,9 @@ import (
 	"github.com/keyfleet/keyfleet/projections/catalog"
 )
 
-// subject is what a command was about, as it was before: what a deletion answers with.
-type subject struct {
-	key        projections.Key
-	deployment projections.Deployment
-}
-
-func subjectBefore(s State, c *call) (was subject, err error) {
-	if c.cmd.Verb == KeyDelete {
-		was.key, err = keyAt(s, c.cmd.Project, c.cmd.Request.Key)
-	}
-	if c.cmd.Verb == DeploymentRemove {
-		was.deployment, err = deploymentAt(s, c.cmd.Project, c.cmd.Request.Name)
-	}
-	return was, err
-}
-
 // render makes the reply to an accepted command. last is the Seq of the commit's newest event: of the
 // command's own, if it has any.
-func render(v *catalog.Txn, c *call, out Outcome, was subject, last events.Seq, now events.Instant) (any, error) {
+func render(v *catalog.Txn, c *call, out Outcome, last events.Seq, now events.Instant) (any, error) {
 	if c.cmd.member != nil {
 		return nil, nil // nobody reads it
 	}
@@ -44,12 +28,12 @@ func render(v *catalog.Txn, c *call, out Outcome, was subject, last events.Seq, 
 		return &FleetReply{Seq: cmp.Or(seq, last), Answer: a}, nil
 	}
 	if strings.HasPrefix(string(c.cmd.Verb), "deployment.") {
-		return renderDeployment(v, out, was.deployment, a, seq)
+		return renderDeployment(v, out, a, seq)
 	}
-	return renderKey(v, c, out, was.key, a, seq, now)
+	return renderKey(v, c, out, a, seq, now)
 }
 
-func renderKey(v *catalog.Txn, c *call, out Outcome, was projections.Key, a Answer, seq events.Seq, now events.Instant) (any, error) {
+func renderKey(v *catalog.Txn, c *call, out Outcome, a Answer, seq events.Seq, now events.Instant) (any, error) {
 	k, err := v.Key(out.Subject)
 	if err != nil {
 		return nil, err
@@ -61,7 +45,7 @@ func renderKey(v *catalog.Txn, c *call, out Outcome, was projections.Key, a Answ
 	}
 	deleted := !k.Exists()
 	if deleted {
-		k = was
+		k = out.was.key
 	}
 	var used catalog.Usage
 	if c.cmd.Verb != KeyCreate || out.Replayed { // a new key has none, and finding nothing takes time
@@ -88,17 +72,17 @@ func renderKey(v *catalog.Txn, c *call, out Outcome, was projections.Key, a Answ
 	return reply, nil
 }
 
-func renderDeployment(v *catalog.Txn, out Outcome, was projections.Deployment, a Answer, seq events.Seq) (any, error) {
+func renderDeployment(v *catalog.Txn, out Outcome, a Answer, seq events.Seq) (any, error) {
 	d, err := v.Deployment(out.Subject)
 	if err != nil {
 		return nil, err
 	}
 	if !d.Exists() && out.Replayed {
 		a.Note += "; the deployment has been removed since"
-		was = projections.Deployment{ID: out.Subject}
+		out.was.deployment = projections.Deployment{ID: out.Subject}
 	}
 	if !d.Exists() {
-		d = was
+		d = out.was.deployment
 	}
 	view := viewDeployment(&d)
 	if seq > 0 {

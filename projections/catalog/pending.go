@@ -26,6 +26,7 @@ type pending struct {
 	unseen  *unseen                 // the writer's
 	batch   *store.Writes           // what is to be written, but for keys and counts
 	changes atomic.Pointer[changes] // nil once they are in the database
+	read    keyRecord               // the Txn's: the key that was found in the database last, for most commands ask for one again and again
 }
 
 // changes are what look-ups see of a pending. Only its Txn writes to them.
@@ -111,7 +112,16 @@ func (p *pending) key(id events.KeyID) (k keyRecord, known bool) {
 			return *k, true
 		}
 	}
+	if p.read.ID == id && p.unseen != nil {
+		return p.read, true
+	}
 	return k, false
+}
+
+func (p *pending) remember(k *keyRecord) {
+	if p != nil && p.unseen != nil {
+		p.read = *k
+	}
 }
 
 func (p *pending) project(name string) (project Project, known bool) {

@@ -78,6 +78,7 @@ func (v *View) record(id events.KeyID) (r keyRecord, err error) {
 	r, found, err := get[keyRecord](v, idKey(keySpace, id))
 	if found {
 		r.ID = id
+		v.pending.remember(&r)
 	}
 	return r, err
 }
