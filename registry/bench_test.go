@@ -2,8 +2,10 @@ package registry_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,8 +19,9 @@ import (
 	"github.com/keyfleet/keyfleet/registry"
 )
 
-// BenchmarkCommands has callers create keys, each waiting for its reply, on one server that syncs always.
-// publishes/ is the yardstick: the same callers, each publishing 200 bytes to a stream of its own kind.
+// BenchmarkCommands has callers create keys, each waiting for its reply, on one server that syncs always. deletes/ has them delete
+// as many again, in random order, that were just created. publishes/ is the yardstick: the same callers, each publishing 200 bytes to a
+// stream of its own kind.
 func BenchmarkCommands(b *testing.B) {
 	server := eventlogtest.StartServer(b)
 	nc := server.Connect()
@@ -55,6 +58,14 @@ func BenchmarkCommands(b *testing.B) {
 		}})
 		return err
 	}
+	var names []string
+	var gone atomic.Int64
+	remove := func(ctx context.Context) error {
+		_, err := svc.Do(ctx, registry.Command{Project: "bench", Actor: "bench", Verb: registry.KeyDelete, Request: registry.Request{
+			Key: names[gone.Add(1)-1], CommandID: rand.Text(),
+		}})
+		return err
+	}
 	js, err := jetstream.New(nc)
 	require.NoError(b, err)
 	_, err = js.CreateStream(b.Context(), jetstream.StreamConfig{Name: "YARDSTICK", Subjects: []string{"yardstick"}, Storage: jetstream.FileStorage})
@@ -67,6 +78,17 @@ func BenchmarkCommands(b *testing.B) {
 	for _, callers := range []int{1, 64, 256, 1000} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) { share(b, callers, create) })
 	}
+	b.Run("deletes/callers=1000", func(b *testing.B) {
+		first := made.Load() + 1
+		share(b, 1000, create)
+		names = names[:0]
+		gone.Store(0)
+		for n := range b.N {
+			names = append(names, fmt.Sprintf("key-%09d", first+int64(n)))
+		}
+		mathrand.Shuffle(b.N, func(i, j int) { names[i], names[j] = names[j], names[i] })
+		share(b, 1000, remove)
+	})
 	for _, callers := range []int{1, 64, 256} {
 		b.Run(fmt.Sprintf("publishes/callers=%d", callers), func(b *testing.B) { share(b, callers, publish) })
 	}
