@@ -2,8 +2,8 @@
 // and digests in use, the calendar of what falls due, the command ids that took effect, and where in the log
 // each key's history stands.
 //
-// It promises that its content is a function of the log up to its Position alone, moved by one atomic
-// batch for each commit, and that a Txn shows decisions the state as it will be once earlier
+// It promises that its content is a function of the log up to its Position alone, moved by whole
+// commits, and that a Txn shows decisions the state as it will be once earlier
 // commands of the same commit are durable. It leaves all decisions to package registry. It keeps no
 // write-ahead log: what a crash takes is folded in again from the event log.
 package catalog

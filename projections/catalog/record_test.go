@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
@@ -52,4 +54,20 @@ func TestKeyRecord(t *testing.T) {
 		require.Equal(t, want, got)
 	}
 	require.ErrorIs(t, unmarshal([]byte{0x91, 0xa0}, &keyRecord{}), errKeyFields)
+}
+
+// TestDamagedRecord: a Txn remembers what it has read, and no record that it could not read.
+func TestDamagedRecord(t *testing.T) {
+	c, err := Open("catalog", Options{FS: vfs.NewMem()})
+	require.NoError(t, err)
+	id := events.KeyID{1}
+	key := idKey(keySpace, id)
+	c.unseen.put(key)
+	require.NoError(t, c.db.Set(key, []byte{0x91, 0xa0}, pebble.NoSync))
+	txn := c.Begin(1, 1, 5)
+	for range 2 {
+		_, err := txn.Key(id)
+		require.ErrorIs(t, err, errKeyFields)
+	}
+	require.NoError(t, c.Close())
 }

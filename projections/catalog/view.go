@@ -231,7 +231,7 @@ func get[T any](v *View, key []byte) (value T, found bool, err error) {
 	defer func() { _ = closer.Close() }()
 	stored := new(T) // only now: most of what is asked for is not there
 	err = unmarshal(data, stored)
-	return *stored, true, err
+	return *stored, err == nil, err
 }
 
 func (v *View) getID(key []byte) (id [16]byte, err error) {
