@@ -34,13 +34,16 @@ type writer struct {
 }
 
 // writers are those that are done: what they have room for, others will need again.
-var writers = sync.Pool{New: func() any {
+var writers sync.Pool
+
+func newWriter() *writer {
+	if w, kept := writers.Get().(*writer); kept {
+		return w
+	}
 	w := &writer{}
 	w.enc = msgpack.NewEncoder(&w.buf)
 	return w
-}}
-
-func newWriter() *writer { return writers.Get().(*writer) }
+}
 
 // end gives what was written. Nothing may be asked of the writer any more.
 func (w *writer) end() ([]byte, error) {

@@ -44,7 +44,7 @@ type write struct {
 }
 
 func newPending(db *store.DB, u *unseen, under *pending) *pending {
-	p := &pending{DB: db, unseen: u, batch: batches.Get().(*store.Writes)}
+	p := &pending{DB: db, unseen: u, batch: newBatch()}
 	writes, keys := 0, 0
 	if c := under.held(); c != nil { // of about the same size
 		writes, keys = len(c.writes), len(c.keys)
@@ -56,7 +56,14 @@ func newPending(db *store.DB, u *unseen, under *pending) *pending {
 }
 
 // batches are those that are in the database: what they have room for, others will need again.
-var batches = sync.Pool{New: func() any { return &store.Writes{} }}
+var batches sync.Pool
+
+func newBatch() *store.Writes {
+	if w, kept := batches.Get().(*store.Writes); kept {
+		return w
+	}
+	return &store.Writes{}
+}
 
 // held are the changes that are not in the database yet. A look-up that finds none has to look there behind this.
 func (p *pending) held() *changes {

@@ -252,16 +252,21 @@ type encoder struct {
 	buf bytes.Buffer
 }
 
-var encoders = sync.Pool{New: func() any {
+var encoders sync.Pool
+
+func newEncoder() *encoder {
+	if e, kept := encoders.Get().(*encoder); kept {
+		return e
+	}
 	e := &encoder{}
 	e.Encoder = msgpack.NewEncoder(&e.buf)
 	e.UseArrayEncodedStructs(true)
 	return e
-}}
+}
 
 // encode shows use how v is stored. It is not to be kept.
 func encode(v any, use func(data []byte)) error {
-	e := encoders.Get().(*encoder)
+	e := newEncoder()
 	defer encoders.Put(e)
 	e.buf.Reset()
 	if err := e.Encode(v); err != nil {

@@ -210,13 +210,7 @@ func TestFiltersFilledAnewBesideTheWriter(t *testing.T) {
 		require.NoError(t, idx.Apply([]events.Entry{h.open()}))
 		h.createKeys(idx, 5000)
 		idx.filling.Wait()
-		open := idx.open
-		ended, end := context.WithCancel(open)
-		end()
-		idx.open = ended // step by step
-		idx.renew()
-		idx.filling.Wait()
-		idx.open = open
+		renewByHand(idx)
 		require.True(t, idx.fillOn(t.Context()))
 		h.createKeys(idx, 500)
 		for idx.fillOn(t.Context()) {
@@ -224,6 +218,16 @@ func TestFiltersFilledAnewBesideTheWriter(t *testing.T) {
 		require.Nil(t, idx.fill.renewal)
 		h.requireKnown(idx)
 	}
+}
+
+// renewByHand leaves it to the caller to fill on.
+func renewByHand(idx *Index) {
+	open, end := idx.open, idx.end
+	defer func() { idx.open, idx.end = open, end }()
+	idx.open, idx.end = context.WithCancel(open)
+	idx.end()
+	idx.renew()
+	idx.filling.Wait()
 }
 
 // A front that is lost for want of memory leaves behind what the writer is told. A store that cannot be read ends that too, and is not
