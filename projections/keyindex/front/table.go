@@ -260,13 +260,17 @@ func (t *Table) resize(size int) error {
 	return nil
 }
 
-// place is for slots that nobody reads yet.
+// place is for slots that nobody reads yet: they are written as any memory is.
 func (s *slots) place(words *slot) {
-	at := s.home(prefix{words[1], words[2]})
-	for range maxProbes {
+	home := s.home(prefix{words[1], words[2]})
+	at := home
+	for reach := range maxProbes {
 		if kindOf(s.all[at][0]) == kindEmpty {
-			write(&s.all[at], words)
-			s.stretch(prefix{words[1], words[2]}, at)
+			s.all[at] = *words // an empty slot has no reach of its own: what belongs there first would be in it
+			s.all[at][0] &^= reachMask | versionMask
+			if first := &s.all[home][0]; reachOf(*first) < reach {
+				*first = uint64(reach)<<reachShift | *first&^reachMask
+			}
 			return
 		}
 		at = s.next(at)
