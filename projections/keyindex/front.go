@@ -37,6 +37,7 @@ type filler struct {
 	count    int          // of the digests that there are in all, read or not: about as many
 	ids      *seen.Filter // of the keys that were read or changed
 	renewal  *filler      // without a table, whose filters will take the place of these; nil mostly
+	renewed  int          // what the filters had been shown when they were filled anew, or could not be
 }
 
 const (
@@ -120,9 +121,17 @@ func (idx *Index) fillOn(ctx context.Context) bool {
 	return idx.fill != nil && !idx.fill.done
 }
 
+// shown is what the larger filter was shown, about.
+func (f *filler) shown() int {
+	if f.known == nil {
+		return f.ids.Len()
+	}
+	return max(f.ids.Len(), f.known.Len())
+}
+
 // mostlyGone reports whether most of what the filters were shown is stored no more: they would grow for good.
 func (f *filler) mostlyGone() bool {
-	return f.done && f.renewal == nil && f.ids.Len() > 2*f.count+mostGone
+	return f.done && f.renewal == nil && f.shown() > 2*max(f.count, f.renewed)+mostGone
 }
 
 // renew begins to fill the filters anew, beside readers and the writer, who goes by the old ones until that is done.
@@ -135,19 +144,22 @@ func (idx *Index) renew() {
 	idx.fillBeside()
 }
 
-// renewOn reads some more of the store for that. It reports whether there is more to do.
+// renewOn reads some more of the store for that. It reports whether there is more to do. If the store cannot be read, the filters
+// stay as they are until they have grown as much again: what is damaged, a reader will find.
 func (idx *Index) renewOn() bool {
 	f, r := idx.fill, idx.fill.renewal
 	r.atOnce = f.atOnce
-	if err := r.read(idx.db, idx.view.Load().deployments); err != nil {
-		idx.loseFront(err)
-		return false
+	err := r.read(idx.db, idx.view.Load().deployments)
+	if err == nil && !r.done {
+		return true
 	}
-	if r.done {
-		f.ids, f.known, f.renewal = r.ids, r.known, nil
-		f.count = max(f.count, f.ids.Len()) // or it would begin again for want of a count
+	if err == nil {
+		f.ids, f.known = r.ids, r.known
+	} else {
+		idx.opts.Log.Warn("filters of the index are not filled anew: they take more memory than they need", "error", err)
 	}
-	return !r.done
+	f.renewal, f.renewed = nil, f.shown()
+	return false
 }
 
 // loseFront leaves everything to the store. What is damaged there, a reader will find. A front that could only not grow, for which

@@ -17,6 +17,7 @@ import (
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/projections"
 	"github.com/keyfleet/keyfleet/projections/keyindex/front"
+	"github.com/keyfleet/keyfleet/projections/seen"
 )
 
 // requireFront holds every answer that the front has a part in against the store's.
@@ -179,22 +180,27 @@ func (h *history) renewNow(idx *Index) {
 	}
 }
 
-// Keys that come and go leave the filters no larger than those that are there need.
+// Keys that come and go, and secrets that are rotated, leave the filters no larger than what is there needs.
 func TestFiltersForgetWhatIsGone(t *testing.T) {
-	for _, frontBytes := range []int64{0, -1} {
+	for _, of := range []struct {
+		frontBytes int64
+		filter     func(*filler) *seen.Filter
+	}{
+		{0, func(f *filler) *seen.Filter { return f.ids }},
+		{-1, func(f *filler) *seen.Filter { return f.ids }},
+		{-1, func(f *filler) *seen.Filter { return f.known }},
+	} {
 		h := newHistory(t, newSeed())
-		idx := openIndex(t, t.TempDir(), Options{FrontBytes: frontBytes})
+		idx := openIndex(t, t.TempDir(), Options{FrontBytes: of.frontBytes})
 		require.NoError(t, idx.Apply([]events.Entry{h.open()}))
 		h.createKeys(idx, 1000)
 		idx.filling.Wait()
-		for n := range mostGone + mostGone/4 { // as if so many had been created and deleted
-			var id events.KeyID
-			binary.BigEndian.PutUint64(id[:], uint64(n)<<20)
-			idx.fill.ids.Add(id[:])
-		}
+		filter := of.filter(idx.fill)
+		showGone(filter)
 		h.createKeys(idx, 500) // and then more
 		idx.filling.Wait()
-		require.Less(t, idx.fill.ids.Len(), 2000)
+		require.Less(t, idx.fill.shown(), 2000)
+		require.Equal(t, 1500, idx.fill.count)
 		h.requireKnown(idx)
 		h.createKeys(idx, 500)
 		require.Nil(t, idx.fill.renewal, "once is enough")
@@ -218,6 +224,33 @@ func TestFiltersFilledAnewBesideTheWriter(t *testing.T) {
 		require.Nil(t, idx.fill.renewal)
 		h.requireKnown(idx)
 	}
+}
+
+// showGone is as if so many had been created and deleted that the filter is to be filled anew.
+func showGone(filter *seen.Filter) {
+	for n := range mostGone + mostGone/4 {
+		filter.Add(binary.BigEndian.AppendUint64(nil, uint64(n)))
+	}
+}
+
+// A store that cannot be read costs no more than the memory: the front and the filters go on, and it is not read again and again.
+func TestFiltersThatCannotBeFilledAnew(t *testing.T) {
+	h := newHistory(t, 1)
+	idx := openIndex(t, t.TempDir(), Options{})
+	require.NoError(t, idx.Apply([]events.Entry{h.open()}))
+	h.createKeys(idx, 500)
+	idx.filling.Wait()
+	require.NoError(t, idx.db.Set(digestKey(events.Digest{1}), []byte("no record"), pebble.NoSync))
+	showGone(idx.fill.ids)
+	require.True(t, idx.fill.mostlyGone())
+	renewByHand(idx)
+	require.False(t, idx.fillOn(t.Context()))
+	require.Nil(t, idx.fill.renewal)
+	require.False(t, idx.fill.mostlyGone())
+	require.NotNil(t, idx.front.Load())
+	h.requireKnown(idx)
+	h.createKeys(idx, 500)
+	h.requireKnown(idx)
 }
 
 // renewByHand leaves it to the caller to fill on.
