@@ -199,7 +199,7 @@ func TestFiltersForgetWhatIsGone(t *testing.T) {
 		showGone(filter)
 		h.createKeys(idx, 500) // and then more
 		idx.filling.Wait()
-		require.Less(t, idx.fill.shown(), 2000)
+		require.Less(t, of.filter(idx.fill).Len(), 2000)
 		require.Equal(t, 1500, idx.fill.count)
 		h.requireKnown(idx)
 		h.createKeys(idx, 500)
