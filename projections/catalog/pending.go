@@ -176,7 +176,7 @@ func (p *pending) bytes() int { return p.batch.Size() + usualKey*len(p.held().ke
 
 const usualKey = 200 // bytes of a key's record
 
-// finish puts what has been left out of it into the batch, however often it changed.
+// finish puts what its batch has been left without into w, however often it changed.
 func (p *pending) finish(w *store.Writes) (err error) {
 	c := p.held()
 	for id, k := range c.keys {

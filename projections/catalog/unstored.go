@@ -105,9 +105,9 @@ func (c *Catalog) store() error {
 	for _, l := range layers {
 		keys += len(l.held().keys)
 	}
-	changes, last, err := make([]*store.Writes, 0, len(layers)+1), store.NewWrites(keys+2, keys*usualKey), error(nil)
+	all, last, err := make([]*store.Writes, 0, len(layers)+1), store.NewWrites(keys+2, keys*usualKey), error(nil)
 	for _, l := range layers {
-		changes, err = append(changes, l.batch), errors.Join(err, l.finish(&last))
+		all, err = append(all, l.batch), errors.Join(err, l.finish(&last))
 	}
 	roots, _ := s.tree.MarshalBinary() // never fails
 	enter(&last, metaKey, meta{Format: format, Position: s.position, Tree: roots}, &err)
@@ -115,7 +115,7 @@ func (c *Catalog) store() error {
 		enter(&last, charterKey, s.charter, &err)
 	}
 	if err == nil {
-		err = c.db.Commit(append(changes, &last)...)
+		err = c.db.Commit(append(all, &last)...)
 	}
 	if err != nil {
 		return fmt.Errorf("write catalog: %w", err)

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +8,7 @@ import (
 
 	"github.com/keyfleet/keyfleet/events"
 	"github.com/keyfleet/keyfleet/events/usage"
+	"github.com/keyfleet/keyfleet/projections/store"
 )
 
 // Usage is how often a key was let in, by all verifiers. It is no part of the state: it comes from a stream beside the log, which
@@ -39,7 +39,7 @@ func (c *Catalog) UsagePlace() (p UsagePlace, err error) {
 
 // PassUsage leaves out what stands at the place.
 func (c *Catalog) PassUsage(at UsagePlace) error {
-	t := tally{catalog: c, batch: c.db.NewBatch()}
+	t := tally{catalog: c}
 	return t.commit(at)
 }
 
@@ -49,17 +49,17 @@ func (c *Catalog) AddUsage(verifier string, b *usage.Batch, at UsagePlace, store
 	if err := c.store(); err != nil { // what was created may have been used
 		return err
 	}
-	t := tally{catalog: c, batch: c.db.NewBatch()}
+	t := tally{catalog: c}
 	fresh, err := t.note(verifier, b)
 	if err != nil {
-		return errors.Join(err, t.batch.Close())
+		return err
 	}
 	if !fresh {
 		return t.commit(at)
 	}
 	for i := range b.Counts {
 		if err := t.add(&b.Counts[i], events.InstantOf(stored)); err != nil {
-			return errors.Join(err, t.batch.Close())
+			return err
 		}
 	}
 	if err := t.commit(at); err != nil {
@@ -72,7 +72,7 @@ func (c *Catalog) AddUsage(verifier string, b *usage.Batch, at UsagePlace, store
 // tally is a batch while it is added up.
 type tally struct {
 	catalog *Catalog
-	batch   *pebble.Batch
+	writes  store.Writes
 }
 
 // runs is what is remembered of a verifier's newest runs, the newest first. It sends one batch after another, and so the number
@@ -124,21 +124,18 @@ func (t *tally) add(c *usage.Count, stored events.Instant) error {
 	return t.set(idKey(usageSpace, c.Key), u)
 }
 
-func (t *tally) set(key []byte, value any) error {
-	data, err := marshal(value)
-	if err != nil {
-		return err
-	}
-	return t.batch.Set(key, data, nil)
+func (t *tally) set(key []byte, value any) (err error) {
+	enter(&t.writes, key, value, &err)
+	return err
 }
 
 func (t *tally) commit(at UsagePlace) error {
 	err := t.set(usagePlaceKey, at)
 	if err == nil {
-		err = t.batch.Commit(pebble.NoSync)
+		err = t.catalog.db.Commit(&t.writes)
 	}
 	if err != nil {
-		return fmt.Errorf("write usage: %w", errors.Join(err, t.batch.Close()))
+		return fmt.Errorf("write usage: %w", err)
 	}
 	return nil
 }

@@ -175,15 +175,18 @@ func (c *change) key(id events.KeyID) (*keyChange, error) {
 	return k, err
 }
 
-// expect reads the keys that entries change and do not make, all of them in the order in which they are stored: to go on from the
+// readKeys reads the keys that entries change and do not make, all of them in the order in which they are stored: to go on from the
 // last one costs less than to begin anew.
-func (c *change) expect(entries []events.Entry) error {
+func (c *change) readKeys(entries []events.Entry) error {
 	var keys []*keyChange
 	for i := range entries {
 		facts := entries[i].Commit.Events()
 		for j := range facts {
+			if !changesKey(&facts[j]) {
+				continue
+			}
 			id := facts[j].Key()
-			if _, known := c.keys.byID[id]; !known && changesKey(&facts[j]) && !c.front.lacksKey(id) {
+			if _, known := c.keys.byID[id]; !known && !c.front.lacksKey(id) {
 				k := c.keys.add(id)
 				k.id = id
 				keys = append(keys, k)

@@ -141,7 +141,7 @@ func (idx *Index) Apply(entries []events.Entry) (err error) {
 	defer idx.apply.Unlock()
 	c := newChange(idx.db, idx.view.Load(), idx.fill, entries)
 	defer func() { err = errors.Join(err, c.close()) }()
-	if err := c.expect(entries); err != nil {
+	if err := c.readKeys(entries); err != nil {
 		return idx.noteDamage(err)
 	}
 	for _, entry := range entries {

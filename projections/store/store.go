@@ -2,7 +2,8 @@
 //
 // It promises that one lives with a disk that fails: writing is tried again at a bearable pace, told of in a few lines,
 // and given up by Flush, so that whoever wants to end can. A database here keeps no write-ahead log: what it loses is read
-// from the event log again. It leaves what is stored, and what damage means, to the projections.
+// from the event log again. What is written together goes to Pebble in order. It leaves what is stored, and what damage means,
+// to the projections.
 package store
 
 import (
