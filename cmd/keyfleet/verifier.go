@@ -240,7 +240,9 @@ func (v *verifierParts) hear(e verifier.Event) {
 	var outcome error
 	switch e := e.(type) {
 	case verifier.CaughtUp:
-		go debug.FreeOSMemory() // of what it took to read the log; the runtime would keep it for minutes
+		if e.Was == verifier.Starting {
+			go debug.FreeOSMemory() // of what it took to read the log; the runtime would keep it for minutes
+		}
 	case verifier.IndexQuarantined:
 		outcome = fmt.Errorf("the verifier's index cannot be used: %w", e.Err)
 	default:
