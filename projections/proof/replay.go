@@ -157,9 +157,9 @@ func (r *Replay) misfit(p *prepared, cause error) error {
 	c, here := p.entry.Commit, r.at.Seq+1
 	before := r.at.Chain
 	switch {
-	case r.at.Seq == 0 || c.Incarnation != r.at.Incarnation || p.entry.Chain == before:
-		return r.fault(here, cause) // it belongs elsewhere, or stood here already
-	case c.First == here && c.Parent != before:
+	case r.at.Seq == 0 || c.Incarnation != r.at.Incarnation || p.entry.Chain == before || c.Parent == before:
+		return r.fault(here, cause) // it belongs elsewhere, stood here already, or vouches for the one before it
+	case c.First == here:
 		r.doubt = &doubt{p.entry.Chain, r.first, here, fmt.Errorf("%w (%w)", ErrChanged, cause)}
 	case c.First == r.first:
 		r.doubt = &doubt{p.entry.Chain, r.first, here, cause} // two commits claim the same place

@@ -217,6 +217,22 @@ func TestDamageToAnArchiveIsFoundWhereItIs(t *testing.T) {
 	}
 }
 
+// Any one bit: also those by which a commit claims the place of the one before it, which its parent's hash speaks for.
+func TestAnyBitIsFoundWhereItIs(t *testing.T) {
+	l := newLog(t, 0, 5)
+	_, public := keyOf(1)
+	opts := proof.Options{Keys: []events.PublicKey{public}, Pins: [][]byte{signed(t, l.head())}}
+	for i := range l.bodies {
+		for bit := range 8 * len(l.bodies[i]) {
+			bodies := slices.Clone(l.bodies)
+			bodies[i] = bytes.Clone(bodies[i])
+			bodies[i][bit/8] ^= 1 << (bit % 8)
+			_, err := verify(t, source(bodies), opts)
+			require.Equal(t, l.commits[i].First, requireFault(t, err).Seq, "commit %d of %d, bit %d: %v", i, len(l.bodies), bit, err)
+		}
+	}
+}
+
 // A flipped bit or a lost end of the file itself is found in the section where it is.
 func TestDamageToAFileIsFoundInItsSection(t *testing.T) {
 	seed := rand.Uint64()
