@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -124,6 +125,7 @@ func embed(ctx context.Context, url, dir string, logKey events.PublicKey, key []
 	if err != nil {
 		return err
 	}
+	defer nc.Close()
 	log, err := eventlog.Open(ctx, nc, eventlog.Options{ReadOnly: true})
 	if err != nil {
 		return err
@@ -138,7 +140,12 @@ func embed(ctx context.Context, url, dir string, logKey events.PublicKey, key []
 	if err != nil {
 		return err
 	}
-	go v.Run(ctx) // follows the log; until it has caught up nothing is allowed
+	defer v.Close()
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { v.Run(ctx) }) // follows the log; until it has caught up nothing is allowed
+	defer running.Wait()
+	defer stop()
 
 	answer := v.Check(ctx, verifier.Request{Project: "demo", Deployment: "echo-model", Key: key})
 	if answer.Allowed() {
@@ -149,11 +156,9 @@ func embed(ctx context.Context, url, dir string, logKey events.PublicKey, key []
 
 func TestEmbeddedVerifier(t *testing.T) {
 	dev := startDev(t, filepath.Join(t.TempDir(), "data"))
-	ctx, cancel := context.WithCancel(t.Context())
 	key, err := readSigningKey(filepath.Join(dev.data, "signing.pem"))
 	require.NoError(t, err)
-	require.NoError(t, embed(ctx, dev.NATS, t.TempDir(), publicHalf(key), nil))
-	cancel()
+	require.NoError(t, embed(t.Context(), dev.NATS, t.TempDir(), publicHalf(key), nil))
 	status, _ := get(t, http.MethodGet, dev.Admin+"/readyz", "", "")
 	require.Equal(t, http.StatusOK, status)
 }
