@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,16 +18,9 @@ const (
 	MaxUpstreamBytes     = 2048
 )
 
-var (
-	keyName        = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-	deploymentName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	scopeName      = regexp.MustCompile(`^[a-z0-9][-_a-z0-9]{0,62}$`)
-	hostName       = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-)
-
 // CheckKeyName returns an error that says what a key's name must look like, or nil.
 func CheckKeyName(s string) error {
-	if len(s) < 4 || len(s) > 63 || !keyName.MatchString(s) {
+	if len(s) < 4 || len(s) > 63 || !isDotted(s) {
 		return errors.New("a key's name has 4 to 63 of a-z, 0-9, '-' and '.', " +
 			"each part between dots beginning and ending with a letter or digit")
 	}
@@ -37,7 +29,7 @@ func CheckKeyName(s string) error {
 
 // CheckDeploymentName returns an error that says what a deployment's name must look like, or nil.
 func CheckDeploymentName(s string) error {
-	if len(s) < 4 || len(s) > 30 || !deploymentName.MatchString(s) {
+	if len(s) < 4 || len(s) > 30 || !isLabel(s) {
 		return errors.New("a deployment's name has 4 to 30 of a-z, 0-9 and '-', " +
 			"beginning and ending with a letter or digit")
 	}
@@ -52,11 +44,39 @@ func CheckProject(s string) error { return checkScope("project", s) }
 func CheckActor(s string) error { return checkScope("actor", s) }
 
 func checkScope(what, s string) error {
-	if !scopeName.MatchString(strings.TrimPrefix(s, "_")) || len(s) > 63 {
+	own := strings.TrimPrefix(s, "_")
+	if own == "" || !isLetterOrDigit(own[0]) || !isOf(own, "-_") || len(s) > 63 {
 		return fmt.Errorf("a %s's name has 1 to 63 of a-z, 0-9, '-' and '_', beginning with a letter or digit", what)
 	}
 	return nil
 }
+
+// isDotted reports whether s is labels with dots between them, as a DNS name is.
+func isDotted(s string) bool {
+	for label := range strings.SplitSeq(s, ".") {
+		if !isLabel(label) {
+			return false
+		}
+	}
+	return true
+}
+
+// isLabel reports whether s is of a-z, 0-9 and '-', beginning and ending with a letter or digit.
+func isLabel(s string) bool {
+	return s != "" && isLetterOrDigit(s[0]) && isLetterOrDigit(s[len(s)-1]) && isOf(s, "-")
+}
+
+// isOf reports whether s has nothing but a-z, 0-9 and others.
+func isOf(s, others string) bool {
+	for i := range len(s) {
+		if !isLetterOrDigit(s[i]) && strings.IndexByte(others, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func isLetterOrDigit(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
 
 // SystemName reports whether a project or actor is the system's own: its name begins with '_'.
 func SystemName(s string) bool { return strings.HasPrefix(s, "_") }
@@ -120,7 +140,7 @@ func CheckUpstream(s string) error {
 
 // CheckHost allows the empty text (no host) and a DNS name in lower case, without a port.
 func CheckHost(s string) error {
-	if s != "" && (len(s) > 253 || !hostName.MatchString(s)) {
+	if s != "" && (len(s) > 253 || !isDotted(s)) {
 		return errors.New("a host is a DNS name in lower case, without a port, such as llama.example.org")
 	}
 	return nil

@@ -1,6 +1,8 @@
 package events
 
 import (
+	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +39,42 @@ func TestNames(t *testing.T) {
 		for _, s := range c.bad {
 			assert.Error(t, c.check(s), "%s %q", c.what, s)
 		}
+	}
+}
+
+// The same names said in another way, for whatever else there is.
+func TestNamesAreThoseOfTheirExpressions(t *testing.T) {
+	const label = `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
+	dotted := `^` + label + `(\.` + label + `)*$`
+	random := rand.New(rand.NewPCG(1, 2))
+	for what, c := range map[string]struct {
+		check       func(string) error
+		expression  string
+		least, most int
+	}{
+		"key":        {CheckKeyName, dotted, 4, 63},
+		"deployment": {CheckDeploymentName, `^` + label + `$`, 4, 30},
+		"project":    {CheckProject, `^_?[a-z0-9][-_a-z0-9]*$`, 1, 63},
+		"host":       {CheckHost, dotted, 1, 253},
+	} {
+		expression, good := regexp.MustCompile(c.expression), 0
+		for range 20_000 {
+			const often, seldom = "aabbzz0099", "--..__AZ/:`{@[\n\x00é "
+			s := make([]byte, 1+random.IntN(8))
+			for i := range s {
+				if random.IntN(4) > 0 {
+					s[i] = often[random.IntN(len(often))]
+				} else {
+					s[i] = seldom[random.IntN(len(seldom))]
+				}
+			}
+			want := expression.Match(s) && len(s) >= c.least && len(s) <= c.most
+			require.Equal(t, want, c.check(string(s)) == nil, "%s %q", what, s)
+			if want {
+				good++
+			}
+		}
+		require.Greater(t, good, 1000, what)
 	}
 }
 
