@@ -1,14 +1,17 @@
 package registry_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/keyfleet/keyfleet/events"
+	"github.com/keyfleet/keyfleet/events/eventlogtest"
 	"github.com/keyfleet/keyfleet/registry"
 )
 
@@ -62,4 +65,60 @@ func TestADeposedRegistryStepsDownForAHealthyVerifier(t *testing.T) {
 	requireRefusal(t, registry.Unavailable, err)
 	hear[registry.SteppedDown](t, a)
 	require.Empty(t, a.ended)
+}
+
+// Many keys at once, as an import brings them, over lost requests and acknowledgements, and under a registry that is deposed in the
+// midst of it. Whoever is told that nothing is known of a key sends it again; each is made once, and as was said.
+func TestDoAllOverADeposition(t *testing.T) {
+	const chunks, each = 8, 250
+	w := newWorld()
+	a := startHub(t, w, t.TempDir())
+	var leads atomic.Pointer[hub]
+	leads.Store(a)
+	again := eventlogtest.Fault{} // none: it opens another term
+	w.log.Inject(eventlogtest.Fault{LoseRequest: true}, again, eventlogtest.Fault{LoseAck: true}, again, eventlogtest.Fault{Before: func() {
+		b := openHub(t, w, t.TempDir())
+		b.start(t)
+		leads.Store(b)
+		go a.stop() // it is not to be elected again
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	var unknown atomic.Int64
+	var callers sync.WaitGroup
+	said := make([]map[string]string, chunks) // ids by names
+	for chunk := range chunks {
+		callers.Go(func() {
+			made := map[string]string{}
+			said[chunk] = made
+			for len(made) < each && ctx.Err() == nil {
+				var cmds []registry.Command
+				for i := range each {
+					if name := fmt.Sprintf("key-%d-%03d", chunk, i); made[name] == "" {
+						cmds = append(cmds, registry.Command{Project: "acme", Actor: "alice", Verb: registry.KeyCreate,
+							Request: registry.Request{Name: name, CommandID: name}})
+					}
+				}
+				for i, done := range leads.Load().DoAll(ctx, cmds) {
+					if done.Err == nil {
+						made[cmds[i].Request.Name] = done.Reply.(*registry.KeyReply).ID
+					} else if unknown.Add(1); registry.AsRefusal(done.Err).Code != registry.Unavailable {
+						t.Errorf("%s: %v", cmds[i].Request.Name, done.Err)
+					}
+				}
+			}
+		})
+	}
+	callers.Wait()
+	require.NoError(t, ctx.Err())
+	require.NotSame(t, a, leads.Load(), "nobody deposed it")
+	require.NotZero(t, unknown.Load(), "nothing was ever unknown")
+	for _, made := range said {
+		for name, id := range made {
+			require.Equal(t, id, leads.Load().must(t, registry.KeyGet, registry.Request{Key: name}).ID)
+		}
+	}
+	list, err := leads.Load().do(t, registry.KeyList, registry.Request{Limit: 1})
+	require.NoError(t, err)
+	require.Equal(t, chunks*each, list.(*registry.KeyPage).Count)
 }
