@@ -99,13 +99,13 @@ func TestDoAllOverADeposition(t *testing.T) {
 							Request: registry.Request{Name: name, CommandID: name}})
 					}
 				}
-				for i, done := range leads.Load().DoAll(ctx, cmds) {
-					if done.Err == nil {
-						made[cmds[i].Request.Name] = done.Reply.(*registry.KeyReply).ID
-					} else if unknown.Add(1); registry.AsRefusal(done.Err).Code != registry.Unavailable {
-						t.Errorf("%s: %v", cmds[i].Request.Name, done.Err)
+				leads.Load().DoAll(ctx, cmds, func(i int, reply any, err error) {
+					if err == nil {
+						made[cmds[i].Request.Name] = reply.(*registry.KeyReply).ID
+					} else if unknown.Add(1); registry.AsRefusal(err).Code != registry.Unavailable {
+						t.Errorf("%s: %v", cmds[i].Request.Name, err)
 					}
-				}
+				})
 			}
 		})
 	}

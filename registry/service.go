@@ -157,9 +157,10 @@ func (s *Service) Do(ctx context.Context, cmd Command) (any, error) {
 	return done.reply, err
 }
 
-// DoAll carries out commands as Do would for as many callers: they share commits. It takes no queries, and waits for no verdicts.
-func (s *Service) DoAll(ctx context.Context, cmds []Command) []Done {
-	under, done := make([]carried, len(cmds)), make([]Done, len(cmds))
+// DoAll carries out commands as Do would for as many callers: they share commits. answer is called for each of them in their order,
+// as soon as it can be answered. It takes no queries, and waits for no verdicts.
+func (s *Service) DoAll(ctx context.Context, cmds []Command, answer func(i int, reply any, err error)) {
+	under := make([]carried, len(cmds))
 	for i := range cmds {
 		err := cmds[i].check()
 		if err == nil && (cmds[i].Verb.IsQuery() || cmds[i].Request.Wait == WaitConfirmed) {
@@ -171,15 +172,8 @@ func (s *Service) DoAll(ctx context.Context, cmds []Command) []Done {
 	}
 	for i := range under {
 		r, err := under[i].result(ctx)
-		done[i] = Done{r.reply, err}
+		answer(i, r.reply, err)
 	}
-	return done
-}
-
-// Done is what became of a command, as Do tells it.
-type Done struct {
-	Reply any
-	Err   error
 }
 
 // carried is a command that is to be decided, and has to be awaited.

@@ -265,22 +265,27 @@ func TestDoAll(t *testing.T) {
 		command(registry.KeyCreate, registry.Request{Name: "last-key"}),
 		command(registry.KeyDelete, registry.Request{Key: "last-key", Wait: registry.WaitConfirmed}),
 	}
-	done := h.DoAll(t.Context(), cmds)
-	require.Len(t, done, len(cmds))
+	var replies []any
+	var errs []error
+	note := func(i int, reply any, err error) {
+		assert.Len(t, replies, i, "in their order")
+		replies, errs = append(replies, reply), append(errs, err)
+	}
+	h.DoAll(t.Context(), cmds, note)
+	require.Len(t, replies, len(cmds))
 	for at, name := range map[int]string{0: "first-key", 5: "last-key"} {
-		require.NoError(t, done[at].Err)
-		assert.Equal(t, name, done[at].Reply.(*registry.KeyReply).Name)
+		require.NoError(t, errs[at])
+		assert.Equal(t, name, replies[at].(*registry.KeyReply).Name)
 	}
 	for at, code := range map[int]registry.Code{1: registry.NameTaken, 2: registry.Invalid, 3: registry.Invalid, 4: registry.Invalid, 6: registry.Invalid} {
-		requireRefusal(t, code, done[at].Err)
+		requireRefusal(t, code, errs[at])
 	}
 	assert.Zero(t, h.Asking())
-	assert.Empty(t, h.DoAll(t.Context(), nil))
+	h.DoAll(t.Context(), nil, note)
+	require.Len(t, replies, len(cmds))
 
 	h.stop()
-	for _, d := range h.DoAll(t.Context(), cmds[:1]) {
-		requireRefusal(t, registry.Unavailable, d.Err)
-	}
+	h.DoAll(t.Context(), cmds[:1], func(_ int, _ any, err error) { requireRefusal(t, registry.Unavailable, err) })
 }
 
 // TestRefusalWaitsForWhatItRestsOn: a name is taken by a command that is not durable yet. If that one is

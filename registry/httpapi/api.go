@@ -20,7 +20,7 @@ import (
 type Service interface {
 	Admit(presented events.Digest) (registry.Admin, error)
 	Do(context.Context, registry.Command) (any, error)
-	DoAll(context.Context, []registry.Command) []registry.Done
+	DoAll(ctx context.Context, cmds []registry.Command, answer func(i int, reply any, err error))
 	Look(context.Context, registry.Command) (any, registry.Reading, error)
 }
 

@@ -198,16 +198,16 @@ func (c *call) importLines(ctx context.Context, lines []numbered) []importReport
 			cmds, of = append(cmds, c.addressed(registry.KeyCreate, r)), append(of, &reports[i])
 		}
 	}
-	for i, done := range c.service.DoAll(ctx, cmds) {
-		switch k, is := done.Reply.(*registry.KeyReply); {
-		case done.Err != nil:
-			of[i].refuse(done.Err)
+	c.service.DoAll(ctx, cmds, func(i int, reply any, err error) {
+		switch k, is := reply.(*registry.KeyReply); {
+		case err != nil:
+			of[i].refuse(err)
 		case !is:
 			of[i].refuse(errors.New("a key's reply is none"))
 		default:
 			of[i].ID, of[i].Seq, of[i].Replayed = k.ID, k.Seq, k.Replayed
 		}
-	}
+	})
 	return reports
 }
 

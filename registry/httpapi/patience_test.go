@@ -69,12 +69,11 @@ func (d desk) Do(context.Context, registry.Command) (any, error) {
 	return &registry.KeyReply{}, nil
 }
 
-func (d desk) DoAll(ctx context.Context, cmds []registry.Command) []registry.Done {
-	done := make([]registry.Done, len(cmds))
+func (d desk) DoAll(ctx context.Context, cmds []registry.Command, answer func(int, any, error)) {
 	for i := range cmds {
-		done[i].Reply, done[i].Err = d.Do(ctx, cmds[i])
+		reply, err := d.Do(ctx, cmds[i])
+		answer(i, reply, err)
 	}
-	return done
 }
 
 func (d desk) Look(ctx context.Context, c registry.Command) (any, registry.Reading, error) {
