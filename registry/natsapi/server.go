@@ -17,6 +17,7 @@ import (
 // Service is what is offered: a registry.Service.
 type Service interface {
 	Do(context.Context, registry.Command) (any, error)
+	DoAll(ctx context.Context, cmds []registry.Command, answer func(i int, reply any, err error))
 	Active() (term uint64, active bool)
 
 	// What verifiers ask for.
@@ -27,6 +28,7 @@ type Service interface {
 
 const (
 	maxInFlight   = 4096
+	mostTogether  = 128 // commands
 	usualWait     = 30 * time.Second
 	flushPatience = 2 * time.Second
 	drainPatience = 5 * time.Second // of Close, with commands that do not become durable
@@ -40,6 +42,7 @@ type Server struct {
 	subs     []*nats.Subscription
 	renewals turnstile
 	places   chan struct{}   // one is taken for each command that is being carried out
+	arrived  chan call       // commands among them, until they are decided together
 	ctx      context.Context // of the handlers, which NATS calls without one
 	end      context.CancelFunc
 	closed   atomic.Bool
@@ -48,8 +51,9 @@ type Server struct {
 // Serve begins to answer, as a service of NATS micro; version is a semantic version, as that wants it. The right to
 // publish to callers' reply subjects is all that nc needs.
 func Serve(nc *nats.Conn, svc Service, version string) (*Server, error) {
-	s := &Server{nc: nc, svc: svc, monitor: newMonitor(version), places: make(chan struct{}, maxInFlight)}
+	s := &Server{nc: nc, svc: svc, monitor: newMonitor(version), places: make(chan struct{}, maxInFlight), arrived: make(chan call, maxInFlight)}
 	s.ctx, s.end = context.WithCancel(context.Background())
+	go s.gather()
 	if err := s.offer(); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("offer commands over NATS: %w", err)
@@ -93,6 +97,7 @@ func (s *Server) Close() error {
 	for range cap(s.places) {
 		s.places <- struct{}{} // never given back
 	}
+	close(s.arrived)
 	s.end()
 	s.renewals.close()
 	if s.nc.IsConnected() {
@@ -130,26 +135,73 @@ func (s *Server) handler(e *endpoint) nats.MsgHandler {
 		c := call{Msg: m, at: e, begun: time.Now()}
 		select {
 		case s.places <- struct{}{}:
-			go func() {
-				s.handle(c)
-				<-s.places
-			}()
+			if e.verb.IsQuery() {
+				go s.handle(c)
+			} else {
+				s.arrived <- c // there is as much room as there are places
+			}
 		default:
 			s.respond(c, nil, errBusy)
 		}
 	}
 }
 
+// gather hands commands on that are at hand together: each by itself would have a goroutine, and its answer a write to the network.
+func (s *Server) gather() {
+	for first := range s.arrived {
+		calls := []call{first}
+		for more := true; more && len(calls) < mostTogether; {
+			select {
+			case c, open := <-s.arrived:
+				if more = open; open {
+					calls = append(calls, c)
+				}
+			default:
+				more = false
+			}
+		}
+		go s.handleAll(calls)
+	}
+}
+
+// handleAll carries out commands. Those that wait for a verdict do so one by one.
+func (s *Server) handleAll(calls []call) {
+	ctx, cancel := context.WithTimeout(s.ctx, usualWait)
+	defer cancel()
+	cmds, of := make([]registry.Command, 0, len(calls)), make([]call, 0, len(calls))
+	for _, c := range calls {
+		switch cmd, err := commandOf(c); {
+		case err != nil:
+			s.answer(c, nil, err)
+		case cmd.Request.Wait == registry.WaitConfirmed:
+			go s.carryOut(c, cmd)
+		default:
+			cmds, of = append(cmds, cmd), append(of, c)
+		}
+	}
+	s.svc.DoAll(ctx, cmds, func(i int, reply any, err error) { s.answer(of[i], reply, err) })
+}
+
 func (s *Server) handle(c call) {
 	cmd, err := commandOf(c)
 	if err != nil {
-		s.respond(c, nil, err)
+		s.answer(c, nil, err)
 		return
 	}
+	s.carryOut(c, cmd)
+}
+
+func (s *Server) carryOut(c call, cmd registry.Command) {
 	ctx, cancel := context.WithTimeout(s.ctx, patience(&cmd.Request))
 	defer cancel()
 	reply, err := s.svc.Do(ctx, cmd)
+	s.answer(c, reply, err)
+}
+
+// answer is the last thing that is done for a call.
+func (s *Server) answer(c call, reply any, err error) {
 	s.respond(c, reply, err)
+	<-s.places
 }
 
 // commandOf reads project and actor from the subject, which the NATS server's permissions speak about,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,7 +26,9 @@ import (
 type desk struct {
 	standby atomic.Bool
 	asked   atomic.Int64 // how often whether it is active
-	do      func(context.Context, registry.Command) (any, error)
+
+	together atomic.Int64 // how often several commands
+	do       func(context.Context, registry.Command) (any, error)
 }
 
 func (d *desk) Active() (uint64, bool) {
@@ -35,6 +38,28 @@ func (d *desk) Active() (uint64, bool) {
 }
 
 func (d *desk) Do(ctx context.Context, c registry.Command) (any, error) { return d.do(ctx, c) }
+
+func (d *desk) DoAll(ctx context.Context, cmds []registry.Command, answer func(int, any, error)) {
+	type done struct {
+		reply any
+		err   error
+	}
+	if len(cmds) > 1 {
+		d.together.Add(1)
+	}
+	under := make([]chan done, len(cmds))
+	for i := range cmds {
+		under[i] = make(chan done, 1)
+		go func() {
+			reply, err := d.do(ctx, cmds[i])
+			under[i] <- done{reply, err}
+		}()
+	}
+	for i := range under {
+		one := <-under[i]
+		answer(i, one.reply, one.err)
+	}
+}
 
 func (d *desk) serve(t *testing.T, nc *nats.Conn) *natsapi.Server {
 	t.Helper()
@@ -82,6 +107,51 @@ func TestStandbyIsSilent(t *testing.T) {
 	await(t, post(t, nc, registry.KeyGet, `{"key":"last"}`))
 	assert.Empty(t, unheard)
 	assert.Empty(t, malformed)
+}
+
+// Commands that arrive at once are carried out together. Each has its own answer, beside some that are refused, that nobody can read,
+// that are queries, and one that waits for a verdict.
+func TestCommandsThatArriveTogether(t *testing.T) {
+	server := eventlogtest.StartServer(t)
+	verdict := make(chan struct{})
+	d := &desk{do: func(_ context.Context, c registry.Command) (any, error) {
+		if c.Request.Wait == registry.WaitConfirmed {
+			<-verdict
+		}
+		if c.Request.Description != nil {
+			return nil, &registry.Refusal{Code: registry.Conflict}
+		}
+		return &registry.KeyReply{KeyView: registry.KeyView{Name: c.Request.Name + c.Request.Key}}, nil
+	}}
+	d.serve(t, server.Connect())
+	nc := server.Connect()
+	waits := post(t, nc, registry.KeyCreate, `{"name":"waiting-key","wait":"confirmed"}`)
+	const n = 600
+	answers := make([]<-chan *nats.Msg, n)
+	for i := range n {
+		switch name := fmt.Sprintf("key-%03d", i); i % 4 {
+		case 0:
+			answers[i] = post(t, nc, registry.KeyCreate, `{"name":"`+name+`"}`)
+		case 1:
+			answers[i] = post(t, nc, registry.KeyCreate, `{"name":"`+name)
+		case 2:
+			answers[i] = post(t, nc, registry.KeyEdit, `{"key":"`+name+`","description":""}`)
+		default:
+			answers[i] = post(t, nc, registry.KeyGet, `{"key":"`+name+`"}`)
+		}
+	}
+	for i := range n {
+		answer := await(t, answers[i])
+		code := answer.Header.Get(micro.ErrorCodeHeader)
+		require.Equal(t, map[int]string{1: "invalid", 2: "conflict"}[i%4], code)
+		if code == "" {
+			require.Contains(t, string(answer.Data), fmt.Sprintf(`"name":"key-%03d"`, i))
+		}
+	}
+	require.Empty(t, waits)
+	close(verdict)
+	require.Contains(t, string(await(t, waits).Data), `"name":"waiting-key"`)
+	require.Positive(t, d.together.Load(), "all came one by one")
 }
 
 // TestAnswersAreNobodysInput: the registry may publish where its callers may not, and answers must not be a way there.
