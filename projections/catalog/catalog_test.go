@@ -19,12 +19,14 @@ import (
 )
 
 // TestFold plays random commands with crashes in between. After each crash the position is that of an exact prefix
-// of the log; folded on from there, the catalog is to the byte what one fold of the whole log makes.
+// of the log; folded on from there, the catalog is to the byte what one fold of the whole log makes. Now and then it learns anew what
+// is not there.
 func TestFold(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	c, w := begin(t, fs)
 	rng := w.rng
 	for step := range 8000 {
+		c.Forget(rng.IntN(50) == 0)
 		w.step(c)
 		if rng.IntN(300) == 0 {
 			crashed := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
@@ -47,8 +49,8 @@ func TestFold(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
-// TestNext decides each commit's commands while the commit before is still being folded in. What comes of it is to the byte
-// what one fold of the whole log makes.
+// TestNext decides each commit's commands while the commit before is still being folded in, and that what is not there is learnt anew.
+// What comes of it is to the byte what one fold of the whole log makes.
 func TestNext(t *testing.T) {
 	c, w := begin(t, vfs.NewMem())
 	at := c.Position()
@@ -56,17 +58,26 @@ func TestNext(t *testing.T) {
 	first := events.Event{Project: "acme", Fact: &events.ProjectOpened{}, Admin: events.Admin{}.Plain()}
 	require.NoError(t, flying.Fold(first))
 	decided := []events.Event{first}
+	decide := func(on *catalog.Txn) {
+		for decided = nil; len(decided) < 5; {
+			es := w.decide(on)
+			require.NoError(t, on.Fold(es...))
+			decided = append(decided, es...)
+		}
+	}
 	for range 500 {
 		entry, landed := w.entry(c.Position(), decided), make(chan error, 1)
 		w.now += events.Instant(w.rng.IntN(100_000))
+		if w.rng.IntN(10) == 0 { // nothing is at hand while it lands
+			require.NoError(t, flying.Commit(entry))
+			c.Forget(true)
+			flying = c.Begin(entry.Commit.Last()+1, entry.StreamSeq+1, w.now)
+			decide(flying)
+			continue
+		}
 		behind := flying.Next(w.now)
 		go func(flying *catalog.Txn) { landed <- flying.Commit(entry) }(flying)
-		decided = nil
-		for len(decided) < 5 {
-			es := w.decide(behind)
-			require.NoError(t, behind.Fold(es...))
-			decided = append(decided, es...)
-		}
+		decide(behind)
 		require.NoError(t, <-landed)
 		flying = behind
 	}

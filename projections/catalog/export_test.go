@@ -1,6 +1,10 @@
 package catalog
 
-import "github.com/cockroachdb/pebble/v2"
+import (
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+)
 
 // Dump is all that is stored.
 func (c *Catalog) Dump() map[string]string {
@@ -28,4 +32,12 @@ func (c *Catalog) StoreFormat(n int) error {
 		return err
 	}
 	return c.db.Set(metaKey, data, pebble.NoSync)
+}
+
+// Forget has the next Begin make the filters anew, or not.
+func (c *Catalog) Forget(now bool) {
+	c.unseen.spare = usualSpare
+	if now {
+		c.unseen.spare = math.MinInt32
+	}
 }

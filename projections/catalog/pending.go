@@ -151,6 +151,7 @@ func (p *pending) put(key, value []byte) {
 func (p *pending) list(key, value []byte) { p.batch.Set(key, value) }
 
 func (p *pending) remove(key []byte) {
+	p.unseen.remove(key)
 	p.held().write(key, write{gone: true})
 	p.batch.Delete(key)
 }
@@ -165,8 +166,10 @@ func (p *pending) removed(key []byte) bool {
 
 // keep keeps a key as it is now, which must not be written to any more; the zero one where there is none any more.
 func (p *pending) keep(id events.KeyID, now *keyRecord) {
-	if now.Exists() {
-		p.unseen.put(idKey(keySpace, id))
+	if key := idKey(keySpace, id); now.Exists() {
+		p.unseen.put(key)
+	} else {
+		p.unseen.remove(key)
 	}
 	p.held().keys[id] = now
 }

@@ -28,6 +28,13 @@ type projectName struct{ project, name string }
 
 // Begin opens a Txn for the commit that is to stand at the stream sequence, begin at first and be dated at.
 func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *Txn {
+	if c.unseen.renew() { // no Txn is open
+		c.background.Go(func() {
+			if errors.Join(c.store(), c.unseen.takeIn(c.db, c.closing)) != nil {
+				c.unseen.failed.Store(true)
+			}
+		})
+	}
 	charter := c.state.Load().charter // Evolve replaces what it changes
 	return c.begin(c.unstored.newest(), &charter, first, streamSeq, at)
 }
@@ -39,6 +46,7 @@ func (t *Txn) Next(at events.Instant) *Txn {
 }
 
 func (c *Catalog) begin(under *pending, charter *projections.Charter, first events.Seq, streamSeq uint64, at events.Instant) *Txn {
+	c.unseen.turn()
 	p := newPending(c.db, c.unseen, under)
 	return &Txn{
 		View:    View{r: p, pending: p, charter: charter, floor: c.floor},

@@ -23,6 +23,7 @@ func TestUnseen(t *testing.T) {
 	}
 	assert.False(t, u.has(key(2*each)), "nothing counts as unseen before all that is stored was read")
 	require.NoError(t, u.takeIn(db, nil))
+	u.turn()
 	wrong, missed := 0, 0
 	for n := range 2 * each {
 		if u.has(key(n)) {
@@ -35,5 +36,52 @@ func TestUnseen(t *testing.T) {
 	assert.Zero(t, wrong)
 	assert.Less(t, missed, each/5)
 	assert.False(t, u.has([]byte{projectSpace, 1}), "other spaces are not known of")
+	require.NoError(t, db.Close())
+}
+
+// TestUnseenForgets: what comes and goes does not fill memory, and what stays is never unseen.
+func TestUnseenForgets(t *testing.T) {
+	const stay, each, spare = 5000, 5000, 1000
+	db, err := pebble.Open("db", &pebble.Options{FS: vfs.NewMem()})
+	require.NoError(t, err)
+	key := func(n int) []byte { return binary.BigEndian.AppendUint64([]byte{digestSpace}, uint64(n)) }
+	u := newUnseen()
+	u.spare = spare
+	put := func(n int) {
+		u.put(key(n))
+		require.NoError(t, db.Set(key(n), nil, pebble.NoSync))
+	}
+	for n := range stay {
+		put(n)
+	}
+	require.NoError(t, u.takeIn(db, nil))
+	u.turn()
+	renewed := 0
+	for round := range 50 {
+		if u.renew() {
+			renewed++
+			put(stay + renewed - 1) // beside the reading
+			require.False(t, u.renew(), "one at a time")
+			require.NoError(t, u.takeIn(db, nil))
+			u.turn()
+		}
+		first := 1 << 20 * (round + 1)
+		for n := range each {
+			put(first + n)
+		}
+		for n := range each {
+			require.NoError(t, db.Delete(key(first+n), pebble.NoSync))
+			u.remove(key(first + n))
+		}
+		require.Less(t, u.recent.Len()+u.stored.Len(), 2*(2*stay+2*each+spare))
+		for n := range stay + renewed {
+			require.False(t, u.has(key(n)))
+		}
+	}
+	require.Greater(t, renewed, 5)
+	require.Less(t, renewed, 40)
+	u.failed.Store(true) // what is stored cannot be read: things stay as they are
+	u.turn()
+	require.False(t, u.has(key(1)))
 	require.NoError(t, db.Close())
 }
