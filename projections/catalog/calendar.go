@@ -35,12 +35,13 @@ func (t *Txn) Due(now events.Instant, limit int) ([]Due, error) {
 		return nil, err
 	}
 	var due []Due
+	removed := t.pending.removals()
 	err := t.walk(t.floor.get(), dueEnd, false, func(key, _ []byte) (bool, error) {
 		d := readDue(key)
 		if d.At > now || len(due) == limit {
 			return false, nil
 		}
-		if !t.pending.removed(key) {
+		if !removed(key) {
 			due = append(due, d)
 		}
 		return true, nil

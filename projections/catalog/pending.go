@@ -159,9 +159,21 @@ func (p *pending) remove(key []byte) {
 // unlist removes all that begins with prefix of what is only ever iterated over.
 func (p *pending) unlist(prefix []byte) { p.batch.DeleteRange(prefix, after(prefix)) }
 
-func (p *pending) removed(key []byte) bool {
-	w, _ := p.written(key)
-	return w.gone
+// removals tells what was removed by changes that an iterator opened from now on may not see: they may be stored any moment, and held
+// no more.
+func (p *pending) removals() func(key []byte) bool {
+	var all []*changes
+	for c := p.held(); c != nil; c = c.under.held() {
+		all = append(all, c)
+	}
+	return func(key []byte) bool {
+		for _, c := range all {
+			if w, written := c.writes[string(key)]; written {
+				return w.gone
+			}
+		}
+		return false
+	}
 }
 
 // keep keeps a key as it is now, which must not be written to any more; the zero one where there is none any more.
