@@ -22,7 +22,7 @@ func (a *app) auditVerify() *cobra.Command {
 		Short: "Prove that a copy of the log is whole and unchanged, or name the first Seq that is not",
 		Long: `Reads an archive, or without one the stream on the NATS server itself, and trusts neither: every event is decoded, every
 chain hash and the root of the Merkle tree are computed anew, every signed checkpoint on the way is checked. What
-is found is exact for any one thing that was changed: the first event that cannot be believed.
+is found is the first event that cannot be believed, exactly so if one thing was changed and what lies behind it was not.
 
 The stream bears no signatures. By itself it proves only that it fits together; give checkpoints with --pin. A checkpoint is
 worth most when somebody else has kept it: then nothing up to it can be changed without being found out, not even by who

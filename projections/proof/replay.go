@@ -10,9 +10,11 @@ import (
 
 // Fault says where a copy of the log stops being the log that was signed.
 type Fault struct {
-	// Seq is the first event that cannot be believed: that of the commit that was changed, or of what is missing there. It
-	// is exact for any one thing that was changed. Who rewrites everything from some Seq on, so that it fits together, is
-	// found out by the next checkpoint all the same; Seq is then that of the commit before it, and only what Proven covers is sure.
+	// Seq is the first event that cannot be believed: that of the commit that was changed, or of what is missing there. It is exact for
+	// any one commit that was changed, repeated, moved, put in or taken out, while what lies behind it, or a checkpoint, can be believed;
+	// one that was made shorter looks like one behind it that is missing. Who rewrites everything from some Seq on, so that it fits
+	// together, is found out by the next checkpoint all the same; Seq is then that of the commit before it, and only what Proven covers
+	// is sure.
 	Seq    events.Seq
 	Proven events.Seq // up to here a signed checkpoint vouches for the log
 	Cause  error
@@ -157,14 +159,16 @@ func (r *Replay) misfit(p *prepared, cause error) error {
 	c, here := p.entry.Commit, r.at.Seq+1
 	before := r.at.Chain
 	switch {
-	case r.at.Seq == 0 || c.Incarnation != r.at.Incarnation || p.entry.Chain == before || c.Parent == before:
+	case r.at.Seq == 0 || p.entry.Chain == before || c.Parent == before:
 		return r.fault(here, cause) // it belongs elsewhere, stood here already, or vouches for the one before it
+	case c.Incarnation != r.at.Incarnation && r.commits > 1:
+		return r.fault(here, cause)
+	case c.Incarnation != r.at.Incarnation: // one of two is another log's
+		r.doubt = &doubt{p.entry.Chain, r.first, here, cause}
 	case c.First == here:
 		r.doubt = &doubt{p.entry.Chain, r.first, here, fmt.Errorf("%w (%w)", ErrChanged, cause)}
-	case c.First == r.first:
-		r.doubt = &doubt{p.entry.Chain, r.first, here, cause} // two commits claim the same place
-	case c.First > r.first && c.First < here:
-		return r.fault(r.first, cause) // the one before reaches too far
+	case c.First >= r.first && c.First < here: // two commits claim the same place
+		r.doubt = &doubt{p.entry.Chain, r.first, here, cause}
 	default:
 		return r.fault(here, cause)
 	}

@@ -125,6 +125,25 @@ var damages = []damage{
 		bodies[i], bodies[j] = bodies[j], bodies[i]
 		return bodies, l.commits[min(i, j)].First
 	}},
+	{"put another log's in its place", func(t testing.TB, _ *rand.Rand, l *copied, i int) ([][]byte, events.Seq) {
+		bodies := slices.Clone(l.bodies)
+		bodies[i] = newLog(t, 99, len(bodies)).bodies[i]
+		return bodies, l.commits[i].First
+	}},
+	{"put one in its place that claims that of the one before, too", func(t testing.TB, random *rand.Rand, l *copied, i int) ([][]byte, events.Seq) {
+		if i == 0 || i == len(l.bodies)-1 || len(l.commits[i-1].Events()) == 1 { // nobody behind the last one tells
+			return nil, 0
+		}
+		was := l.commits[i]
+		c := &events.Commit{Schema: was.Schema, Incarnation: was.Incarnation, Term: was.Term, First: was.First - 1, Time: was.Time}
+		c.Parent[0] = byte(random.IntN(256))
+		require.NoError(t, c.Add(was.Events()...))
+		body, err := c.Encode()
+		require.NoError(t, err)
+		bodies := slices.Clone(l.bodies)
+		bodies[i] = body
+		return bodies, was.First
+	}},
 	{"replace an event", func(t testing.TB, random *rand.Rand, l *copied, i int) ([][]byte, events.Seq) {
 		return altered(t, l, i, func(es []events.Event) []events.Event {
 			es[random.IntN(len(es))] = someEvent(random)
