@@ -26,13 +26,16 @@ type Txn struct {
 
 type projectName struct{ project, name string }
 
-// Begin opens a Txn for the commit that is to stand at the stream sequence, begin at first and be dated at.
+// Begin opens a Txn for the commit that is to stand at the stream sequence, begin at first and be dated at. Txns that were opened
+// before are committed, or never will be.
 func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *Txn {
-	if c.unseen.renew() { // no Txn is open
+	if c.unseen.renew() {
 		c.background.Go(func() {
-			if errors.Join(c.store(), c.unseen.takeIn(c.db, c.closing)) != nil {
-				c.unseen.failed.Store(true)
+			err := c.store()
+			if err == nil {
+				err = c.unseen.takeIn(c.db, c.closing)
 			}
+			c.unseen.failed.Store(err != nil)
 		})
 	}
 	charter := c.state.Load().charter // Evolve replaces what it changes

@@ -12,16 +12,16 @@ import (
 // unseen knows of most ids, names, digests and command ids that nothing stands under: what new commands ask for. Pebble
 // takes microseconds to find nothing, and a command asks four times. What was stored before Open is taken in beside everything
 // else; until that is done nothing counts as unseen. Once most of what it was shown is gone, it is made anew in the same way. Only the
-// writer may use it.
+// writer may use it, but for takeIn.
 type unseen struct {
-	recent *seen.Filter // what was put since Open, or the last renewal, committed or not
+	recent *seen.Filter // what was put since Open, or since the last renewal began, committed or not
 	stored *seen.Filter // what was stored before; nil until it was read
 	gone   int          // of what was put or stored, about
 	spare  int          // so much more than half may be gone
 
 	renewal *seen.Filter // is put what recent is; it takes its place once what is stored has been read
 	read    atomic.Pointer[seen.Filter]
-	failed  atomic.Bool // it could not be read
+	failed  atomic.Bool // it could not be
 }
 
 const usualSpare = 1 << 20 // 2 MiB

@@ -60,9 +60,9 @@ func TestUnseenForgets(t *testing.T) {
 	for round := range 50 {
 		if u.renew() {
 			renewed++
-			put(stay + renewed - 1) // beside the reading
 			require.False(t, u.renew(), "one at a time")
 			require.NoError(t, u.takeIn(db, nil))
+			put(stay + renewed - 1) // which was not read
 			u.turn()
 		}
 		first := 1 << 20 * (round + 1)
@@ -80,8 +80,14 @@ func TestUnseenForgets(t *testing.T) {
 	}
 	require.Greater(t, renewed, 5)
 	require.Less(t, renewed, 40)
+	u.spare = -1 << 40
+	require.True(t, u.renew())
+	put(1)
+	put(2 << 20)
 	u.failed.Store(true) // what is stored cannot be read: things stay as they are
 	u.turn()
-	require.False(t, u.has(key(1)))
+	for _, n := range []int{1, stay, 2 << 20} {
+		require.False(t, u.has(key(n)))
+	}
 	require.NoError(t, db.Close())
 }
