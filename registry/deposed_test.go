@@ -106,6 +106,7 @@ func TestDoAllOverADeposition(t *testing.T) {
 						t.Errorf("%s: %v", cmds[i].Request.Name, err)
 					}
 				})
+				time.Sleep(10 * time.Millisecond) // as a patient client would
 			}
 		})
 	}

@@ -157,8 +157,9 @@ func (s *Service) Do(ctx context.Context, cmd Command) (any, error) {
 	return done.reply, err
 }
 
-// DoAll carries out commands as Do would for as many callers: they share commits. answer is called for each of them in their order,
-// as soon as it can be answered. It takes no queries, and waits for no verdicts.
+// DoAll carries out commands as Do would for as many callers: they share commits. answer is called for each of them as soon as it can
+// be answered: first for those that are refused as they are, then for the others in their order. It takes no queries, and waits for
+// no verdicts.
 func (s *Service) DoAll(ctx context.Context, cmds []Command, answer func(i int, reply any, err error)) {
 	under := make([]carried, len(cmds))
 	for i := range cmds {
@@ -166,13 +167,19 @@ func (s *Service) DoAll(ctx context.Context, cmds []Command, answer func(i int, 
 		if err == nil && (cmds[i].Verb.IsQuery() || cmds[i].Request.Wait == WaitConfirmed) {
 			err = refuse(Invalid, "queries, and commands that wait to be confirmed, are sent one by one")
 		}
-		if under[i].err = err; err == nil {
+		if err == nil {
 			under[i] = s.carry(ctx, &cmds[i])
+			err = under[i].err
+		}
+		if err != nil {
+			answer(i, nil, err)
 		}
 	}
 	for i := range under {
-		r, err := under[i].result(ctx)
-		answer(i, r.reply, err)
+		if under[i].call != nil {
+			r, err := under[i].result(ctx)
+			answer(i, r.reply, err)
+		}
 	}
 }
 

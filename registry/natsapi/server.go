@@ -149,12 +149,12 @@ func (s *Server) handler(e *endpoint) nats.MsgHandler {
 // gather hands commands on that are at hand together: each by itself would have a goroutine, and its answer a write to the network.
 func (s *Server) gather() {
 	for first := range s.arrived {
-		calls := []call{first}
-		for more := true; more && len(calls) < mostTogether; {
+		calls, size := []call{first}, len(first.Data)
+		for more := true; more && len(calls) < mostTogether && size < maxRequestBytes; {
 			select {
 			case c, open := <-s.arrived:
 				if more = open; open {
-					calls = append(calls, c)
+					calls, size = append(calls, c), size+len(c.Data)
 				}
 			default:
 				more = false
@@ -166,7 +166,7 @@ func (s *Server) gather() {
 
 // handleAll carries out commands. Those that wait for a verdict do so one by one.
 func (s *Server) handleAll(calls []call) {
-	ctx, cancel := context.WithTimeout(s.ctx, usualWait)
+	ctx, cancel := context.WithTimeout(s.ctx, 2*usualWait)
 	defer cancel()
 	cmds, of := make([]registry.Command, 0, len(calls)), make([]call, 0, len(calls))
 	for _, c := range calls {

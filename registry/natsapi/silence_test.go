@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -124,6 +125,8 @@ func TestCommandsThatArriveTogether(t *testing.T) {
 		return &registry.KeyReply{KeyView: registry.KeyView{Name: c.Request.Name + c.Request.Key}}, nil
 	}}
 	d.serve(t, server.Connect())
+	conclude := sync.OnceFunc(func() { close(verdict) })
+	t.Cleanup(conclude)
 	nc := server.Connect()
 	waits := post(t, nc, registry.KeyCreate, `{"name":"waiting-key","wait":"confirmed"}`)
 	const n = 600
@@ -149,7 +152,7 @@ func TestCommandsThatArriveTogether(t *testing.T) {
 		}
 	}
 	require.Empty(t, waits)
-	close(verdict)
+	conclude()
 	require.Contains(t, string(await(t, waits).Data), `"name":"waiting-key"`)
 	require.Positive(t, d.together.Load(), "all came one by one")
 }
