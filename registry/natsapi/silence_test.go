@@ -298,17 +298,22 @@ func TestTooMany(t *testing.T) {
 	}}
 	d.serve(t, server.Connect())
 	nc := server.Connect()
-	for range most {
-		require.NoError(t, nc.PublishRequest("keyfleet.cmd.acme.alice.key.get", "unheard", nil))
+	verbs := []registry.Verb{registry.KeyGet, registry.KeyCreate, registry.KeyDelete}
+	for i := range most {
+		require.NoError(t, nc.PublishRequest("keyfleet.cmd.acme.alice."+string(verbs[i%len(verbs)]), "unheard", nil))
 	}
 	require.Eventually(t, func() bool { return inside.Load() == most }, 20*time.Second, time.Millisecond)
-	answer := await(t, post(t, nc, registry.KeyGet, ""))
-	assert.Equal(t, "unavailable", answer.Header.Get(micro.ErrorCodeHeader))
-	assert.Contains(t, string(answer.Data), "try again")
+	for _, verb := range verbs {
+		answer := await(t, post(t, nc, verb, ""))
+		assert.Equal(t, "unavailable", answer.Header.Get(micro.ErrorCodeHeader))
+		assert.Contains(t, string(answer.Data), "try again")
+	}
 	close(release)
-	assert.Eventually(t, func() bool {
-		return await(t, post(t, nc, registry.KeyGet, "")).Header == nil
-	}, 20*time.Second, time.Millisecond)
+	for _, verb := range verbs {
+		assert.Eventually(t, func() bool {
+			return await(t, post(t, nc, verb, "")).Header == nil
+		}, 20*time.Second, time.Millisecond)
+	}
 }
 
 // No verifier comes to a desk.
