@@ -100,6 +100,8 @@ type Verified struct {
 // End says that the copy ends here.
 func (r *Replay) End() (Verified, error) {
 	switch {
+	case r.doubt != nil && len(r.pins) > 0: // it speaks of the last commit, if that is the log's
+		return Verified{}, r.decide(r.pins[0].Chain)
 	case r.doubt != nil:
 		return Verified{}, r.fault(r.doubt.earliest(), r.doubt.cause)
 	case len(r.pins) > 0 && r.at.Seq > 0 && r.pins[0].Incarnation != r.at.Incarnation:
