@@ -35,7 +35,9 @@ func (c *Catalog) Begin(first events.Seq, streamSeq uint64, at events.Instant) *
 			if err == nil {
 				err = c.unseen.takeIn(c.db, c.closing)
 			}
-			c.unseen.failed.Store(err != nil)
+			if err != nil {
+				c.unseen.failed.Store(true)
+			}
 		})
 	}
 	charter := c.state.Load().charter // Evolve replaces what it changes
